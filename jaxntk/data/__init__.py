@@ -1,0 +1,1 @@
+"""Images and benchmark tables: everything that is read from outside the program."""

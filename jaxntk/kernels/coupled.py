@@ -1,0 +1,101 @@
+"""The exact kernel of a network whose examples interact through batch statistics.
+
+With batch normalisation in training mode the output of image i depends on every image of the
+batch, and J_i = dS_i/dtheta is one row of the Jacobian of the *batched* forward pass:
+
+    K[i, j] = <J_i, J_j>,    J_i = pull-back of e_i through  theta -> S(theta; x_1 .. x_n)
+
+This takes n backward passes over the whole batch and is what the official LGA code computes (Mok
+et al., CVPR 2022). See :mod:`jaxntk.kernels.gram` for the meaning of ``outputs``.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxntk.kernels.gram import ApplyFn, Outputs, Variables, check_outputs
+from jaxntk.kernels.layer_kernels import LayerKernels, assemble, zero_kernels
+from jaxntk.kernels.parameters import Path, Places
+
+# Cotangents pulled back together: more of them gain little on CPU and multiply the activations.
+ROWS_AT_ONCE = 4
+
+Rows = dict[Path, Float[Array, "rows ..."]]
+
+
+def coupled_kernels(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    x: Float[Array, "n h w c"],
+    places: Places,
+    *,
+    outputs: Outputs,
+    tile: int | None = None,
+) -> LayerKernels:
+    """Returns the exact kernel of every chosen parameter, whether or not examples interact.
+
+    Args:
+        apply_fn: ``(variables, x) -> logits (n, classes)``.
+        variables: the Flax collections, without ``gram``.
+        x: the images.
+        places: the parameters that enter.
+        outputs: ``"sum"`` or ``"trace"`` (``classes`` times dearer).
+        tile: rows of the Jacobian held at once, twice; None holds all n once. Tiles recompute rows.
+
+    Returns:
+        For each path an array ``(*leading axes, n, n)`` in the dtype of ``x``.
+    """
+    params = traverse_util.flatten_dict(dict(variables["params"]))
+    chosen = {path: params[path] for path in places.leading}
+
+    def logits(chosen: dict[Path, Array]) -> Array:
+        merged = traverse_util.unflatten_dict({**params, **chosen})
+        return apply_fn({**variables, "params": merged}, x)
+
+    out, pull_back = jax.vjp(logits, chosen)
+    classes = out.shape[1]
+
+    def rows(examples: Array, weights: Array) -> Rows:
+        def row(example: Array) -> dict[Path, Array]:
+            one_hot = jnp.arange(len(x)) == example
+            return pull_back(one_hot.astype(x.dtype)[:, None] * weights[None, :])[0]
+
+        return lax.map(row, examples, batch_size=min(ROWS_AT_ONCE, len(examples)))
+
+    def kernels(weights: Array) -> LayerKernels:
+        if tile is None or tile >= len(x):
+            jac = rows(jnp.arange(len(x)), weights)
+            return _inner_products(jac, jac, places)
+
+        def block(row: Array, column: Array) -> LayerKernels:
+            # A last tile that reaches beyond n repeats the last example; that is cut off again.
+            left, right = (
+                rows(jnp.minimum(index * tile + jnp.arange(tile), len(x) - 1), weights)
+                for index in (row, column)
+            )
+            return _inner_products(left, right, places)
+
+        return assemble(block, len(x), tile, places, x.dtype)
+
+    if check_outputs(outputs) == "sum":
+        return kernels(jnp.ones(classes, x.dtype))
+
+    def add_class(sums: LayerKernels, weights: Array) -> tuple[LayerKernels, None]:
+        return jax.tree.map(jnp.add, sums, kernels(weights)), None
+
+    zeros = zero_kernels(places, (len(x), len(x)), x.dtype)
+    return lax.scan(add_class, zeros, jnp.eye(classes, dtype=x.dtype))[0]
+
+
+def _inner_products(left: Rows, right: Rows, places: Places) -> LayerKernels:
+    def gram(path: Path, leading: tuple[int, ...]) -> Array:
+        # (rows, *leading, *parameter) -> (*leading, rows, size of the parameter)
+        flat = [
+            jnp.moveaxis(jac.reshape(len(jac), *leading, -1), 0, -2)
+            for jac in (left[path], right[path])
+        ]
+        return jnp.matmul(flat[0], flat[1].mT, precision=lax.Precision.HIGHEST)
+
+    return {path: gram(path, leading) for path, leading in places.leading.items()}

@@ -1,0 +1,89 @@
+"""Which parameters enter a kernel.
+
+The neural tangent kernel is a sum over parameters, so leaving some out changes it. Parameters are
+named by their path in the Flax collection ``params``, for example ``("stem", "kernel")``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from flax import traverse_util
+
+from jaxntk.errors import InputError, did_you_mean
+
+Path = tuple[str, ...]
+ParameterChoice = Literal["lga", "all"] | Callable[[Path], bool]
+
+
+class Places(NamedTuple):
+    """Where the kernels of a network's parameters are read off.
+
+    Args:
+        leading: for each path, the axes in front of a parameter's own: ``(cells,)`` for parameters
+            stacked by a scan, else ``()``.
+    """
+
+    leading: Mapping[Path, tuple[int, ...]]
+
+
+def enters_lga(path: Path) -> bool:
+    """Tells whether the official LGA code lets a parameter enter its kernel.
+
+    It takes every weight, that is convolution kernels and normalisation scales, no bias, and
+    nothing of the classifier (Mok et al., CVPR 2022, function ``compute_others``).
+
+    Args:
+        path: of the parameter.
+
+    Returns:
+        Whether it enters.
+
+    Example:
+        >>> enters_lga(("stem", "kernel")), enters_lga(("classifier", "kernel"))
+        (True, False)
+    """
+    return path[-1] in ("kernel", "scale") and path[0] != "classifier"
+
+
+def predicate(choice: ParameterChoice) -> Callable[[Path], bool]:
+    """Returns the rule that a choice of parameters names.
+
+    Args:
+        choice: ``"lga"`` (:func:`enters_lga`), ``"all"``, or a rule of one's own on the path.
+
+    Returns:
+        The rule.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if callable(choice):
+        return choice
+    rules: dict[str, Callable[[Path], bool]] = {"lga": enters_lga, "all": lambda path: True}
+    if choice not in rules:
+        cure = f"choose lga, all or a function of the path{did_you_mean(choice, rules)}"
+        raise InputError("parameters", repr(choice), cure)
+    return rules[choice]
+
+
+def places(gram_shapes: Mapping[str, Any], choice: ParameterChoice) -> Places:
+    """Selects the parameters that enter a kernel.
+
+    Args:
+        gram_shapes: the collection ``gram`` of an initialised network, or its shapes alone as
+            ``jax.eval_shape`` returns them.
+        choice: see :func:`predicate`.
+
+    Returns:
+        Path and leading axes of each parameter that enters.
+
+    Raises:
+        InputError: no parameter enters.
+    """
+    rule = predicate(choice)
+    flat = traverse_util.flatten_dict(dict(gram_shapes))
+    chosen = {path: tuple(leaf.shape[:-2]) for path, leaf in flat.items() if rule(path)}
+    if not chosen:
+        known = ", ".join("/".join(path) for path in list(flat)[:3])
+        raise InputError("parameters", "a rule no path satisfies", f"paths look like {known}")
+    return Places(chosen)

@@ -1,0 +1,15 @@
+"""Kernel metrics: a Gram matrix and labels go in, a value with its validity comes out."""
+
+from jaxntk.metrics.gram import LabelledGram
+from jaxntk.metrics.registry import METRICS, Metric, evaluate
+from jaxntk.metrics.score import Score, Status, ranking_values
+
+__all__ = [
+    "METRICS",
+    "LabelledGram",
+    "Metric",
+    "Score",
+    "Status",
+    "evaluate",
+    "ranking_values",
+]

@@ -1,0 +1,142 @@
+"""A score is a value and a status, and a score that failed never outranks one that did not."""
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float
+
+from jaxntk.errors import InputError, did_you_mean
+
+
+class Status(enum.StrEnum):
+    """Why a score has a value, or why it has none."""
+
+    OK = "ok"
+    """The value is finite and means what the metric's formula says."""
+    ZERO_KERNEL = "zero_kernel"
+    """Every entry of the kernel is zero: no parameter reaches the outputs."""
+    NONFINITE = "nonfinite"
+    """The kernel, or the value computed from it, holds NaN or infinity."""
+    RANK_DEFICIENT = "rank_deficient"
+    """The smallest eigenvalue cannot be told from rounding, so a ratio with it means nothing."""
+    CONSTANT = "constant"
+    """Kernel or labels do not vary, so a correlation between them is undefined."""
+    EIGENSOLVER_FAILED = "eigensolver_failed"
+    """The eigenvalue iteration did not converge."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The value of a metric together with its validity.
+
+    Args:
+        value: a finite number where ``status`` is :attr:`Status.OK`, otherwise NaN.
+        status: whether the value is valid, and if not, why.
+
+    Raises:
+        InputError: a valid score without a finite value, or an invalid one with a value.
+
+    Example:
+        >>> Score.of(0.5)
+        Score(value=0.5, status=<Status.OK: 'ok'>)
+        >>> Score.invalid(Status.ZERO_KERNEL).to_json()
+        {'value': None, 'status': 'zero_kernel'}
+    """
+
+    value: float
+    status: Status
+
+    def __post_init__(self) -> None:
+        """Checks that value and status agree."""
+        if self.status is Status.OK and not math.isfinite(self.value):
+            raise InputError("value", self.value, "a score with status ok needs a finite value")
+        if self.status is not Status.OK:
+            if not math.isnan(self.value):
+                raise InputError("value", self.value, f"a score with status {self.status} has none")
+            # One NaN object for all: scores with the same status then compare equal.
+            object.__setattr__(self, "value", math.nan)
+
+    def __eq__(self, other: object) -> bool:
+        """Compares value and status; two scores invalid for the same reason are equal."""
+        if not isinstance(other, Score):
+            return NotImplemented
+        return (self.value, self.status) == (other.value, other.status)
+
+    def __hash__(self) -> int:
+        """Agrees with equality."""
+        return hash((self.value, self.status))
+
+    @classmethod
+    def of(cls, value: float) -> Self:
+        """Returns a valid score, or :attr:`Status.NONFINITE` where ``value`` is not finite."""
+        value = float(value)
+        return cls(value, Status.OK) if math.isfinite(value) else cls.invalid(Status.NONFINITE)
+
+    @classmethod
+    def invalid(cls, status: Status) -> Self:
+        """Returns a score without a value."""
+        return cls(math.nan, status)
+
+    @property
+    def valid(self) -> bool:
+        """Whether the value may be used."""
+        return self.status is Status.OK
+
+    def to_json(self) -> dict[str, float | str | None]:
+        """Returns ``{"value": number or None, "status": text}``, which any JSON reader accepts."""
+        return {"value": self.value if self.valid else None, "status": str(self.status)}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, object]) -> Self:
+        """Reads what :meth:`to_json` wrote.
+
+        Args:
+            row: a mapping with ``value`` and ``status``.
+
+        Returns:
+            The score.
+
+        Raises:
+            InputError: a key is missing, the status unknown, or value and status disagree.
+        """
+        if set(row) != {"value", "status"}:
+            raise InputError("score", sorted(row), "give exactly the keys value and status")
+        status, value = str(row["status"]), row["value"]
+        if status not in list(Status):
+            cure = f"use one of {', '.join(Status)}{did_you_mean(status, Status)}"
+            raise InputError("status", status, cure)
+        if value is None:
+            return cls(math.nan, Status(status))
+        if not isinstance(value, int | float):
+            raise InputError("value", repr(value), "give a number or null")
+        return cls(float(value), Status(status))
+
+
+def ranking_values(scores: Sequence[Score], higher_is_better: bool) -> Float[np.ndarray, " num"]:
+    """Turns scores into ranks in which larger is better, whatever the metric's direction.
+
+    Ranks and not values, because a value below every valid one need not exist in floating point.
+
+    Args:
+        scores: the scores of one metric, one per architecture.
+        higher_is_better: the metric's direction.
+
+    Returns:
+        Ranks: 1 for the worst valid score and up, ties share their mean rank; 0 for every invalid
+        score.
+
+    Example:
+        >>> failed = Score.invalid(Status.RANK_DEFICIENT)
+        >>> print(ranking_values([Score.of(7.0), failed, Score.of(3.0)], higher_is_better=False))
+        [1. 0. 2.]
+    """
+    valid = np.array([score.valid for score in scores], dtype=bool)
+    values = np.array([score.value for score in scores], dtype=np.float64)
+    ranks = np.zeros(len(scores))
+    ranks[valid] = scipy.stats.rankdata(values[valid] if higher_is_better else -values[valid])
+    return ranks

@@ -1,0 +1,303 @@
+"""Differentiation rules that turn the gradient with respect to a zero matrix into a Gram matrix.
+
+Every linear operation here takes an extra input ``gram`` that does not change its output. Its
+cotangent is *defined* to be the operation's own neural tangent kernel,
+
+    gram_bar[i, j] = <G_i, G_j>,    G_i = d(sum of what is pulled back) / d(parameter), example i,
+
+built from the operation's inputs and the incoming cotangents. Differentiating the sum of a
+network's outputs with respect to all ``gram`` inputs therefore returns the kernel of every layer
+from one forward and one backward pass, without an n x P Jacobian. The result is exact when the
+examples of a batch do not interact (batch normalisation with statistics held constant,
+layer normalisation).
+
+The shape of ``gram`` says which block is wanted, for a batch of n examples:
+
+* ``(n, n)``: the kernel of the batch with itself;
+* ``(a, b)`` with ``a + b == n``: the block of the first ``a`` examples against the last ``b``.
+
+A ``gram`` of ``None`` means that no kernel is wanted for that parameter.
+
+The input gradient of a convolution is written as a plain convolution with the flipped kernel and
+its weight gradient as contractions over shifted slices: XLA's CPU backend runs automatic
+differentiation's own convolution gradients far slower inside ``scan`` and ``switch`` than outside.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+HIGHEST = lax.Precision.HIGHEST
+
+Gram = Float[Array, "rows columns"]
+
+
+def gram_block(grad_NxP: Float[Array, "n p"], shape: tuple[int, ...]) -> Gram:
+    """Returns the inner products of per-example gradients, as the block that ``shape`` names.
+
+    Args:
+        grad_NxP: gradients of one parameter, a row an example.
+        shape: ``(n, n)`` or ``(a, b)`` with ``a + b == n``.
+
+    Returns:
+        ``grad @ grad.T``, or its block of the first ``a`` rows against the last ``b``.
+    """
+    left, right = _split(grad_NxP, shape)
+    return jnp.matmul(left, right.T, precision=HIGHEST)
+
+
+def outer_gram(
+    a_NxTxI: Float[Array, "n t i"], b_NxTxO: Float[Array, "n t o"], shape: tuple[int, ...]
+) -> Gram:
+    r"""Returns the Gram matrix of the gradients :math:`G_i = \sum_t a_{it} b_{it}^T`.
+
+    Two exact ways, and the cheaper by its floating-point operations is taken (shapes are static):
+    form every ``G_i`` (``n t i o + n^2 i o``), or use
+    :math:`\langle G_i, G_j\rangle = \sum_{ts} (a_{it}\cdot a_{js})(b_{it}\cdot b_{js})`
+    (``n^2 t^2 (i + o)``).
+
+    Args:
+        a_NxTxI: what the layer received, for each example and token.
+        b_NxTxO: the cotangent of what it gave.
+        shape: the block wanted, as in :func:`gram_block`.
+
+    Returns:
+        The block, of that shape.
+    """
+    n, t, i = a_NxTxI.shape
+    o = b_NxTxO.shape[-1]
+    rows, columns = shape
+    if n * t * i * o + rows * columns * i * o <= rows * columns * t * t * (i + o):
+        grad = jnp.einsum("nti,nto->nio", a_NxTxI, b_NxTxO, precision=HIGHEST)
+        return gram_block(grad.reshape(n, i * o), shape)
+    a_left, a_right = _split(a_NxTxI, shape)
+    b_left, b_right = _split(b_NxTxO, shape)
+    a_dots = jnp.einsum("nti,msi->nmts", a_left, a_right, precision=HIGHEST)
+    b_dots = jnp.einsum("nto,mso->nmts", b_left, b_right, precision=HIGHEST)
+    return jnp.sum(a_dots * b_dots, axis=(2, 3))
+
+
+def _split(array: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    n = array.shape[0]
+    rows, columns = shape
+    if rows == columns == n:
+        return array, array
+    if rows + columns == n:
+        return array[:rows], array[rows:]
+    raise ValueError(
+        f"gram: got shape {shape} for a batch of {n}; give (n, n) or (a, b), a + b = n"
+    )
+
+
+@jax.custom_vjp
+def add_bias(
+    x: Float[Array, "n *spatial c"], bias: Float[Array, " c"], gram: Gram | None
+) -> Float[Array, "n *spatial c"]:
+    """Adds a bias over the last axis.
+
+    Args:
+        x: the input.
+        bias: one value a channel.
+        gram: where the kernel of the bias is read off, or None.
+
+    Returns:
+        ``x + bias``.
+    """
+    del gram
+    return x + _over_last(bias, x.ndim)
+
+
+def _add_bias_fwd(x: Array, bias: Array, gram: Gram | None) -> tuple[Array, Gram | None]:
+    return add_bias(x, bias, gram), gram
+
+
+def _add_bias_bwd(gram: Gram | None, ct: Array) -> tuple[Array, Array, Gram | None]:
+    grad = ct.reshape(ct.shape[0], -1, ct.shape[-1]).sum(axis=1)
+    return ct, grad.sum(axis=0), None if gram is None else gram_block(grad, gram.shape)
+
+
+add_bias.defvjp(_add_bias_fwd, _add_bias_bwd)
+
+
+@jax.custom_vjp
+def multiply_scale(
+    x: Float[Array, "n *spatial c"], scale: Float[Array, " c"], gram: Gram | None
+) -> Float[Array, "n *spatial c"]:
+    """Multiplies by a scale over the last axis.
+
+    Args:
+        x: the input.
+        scale: one value a channel.
+        gram: where the kernel of the scale is read off, or None.
+
+    Returns:
+        ``x * scale``.
+    """
+    del gram
+    return x * _over_last(scale, x.ndim)
+
+
+def _multiply_scale_fwd(
+    x: Array, scale: Array, gram: Gram | None
+) -> tuple[Array, tuple[Array, Array, Gram | None]]:
+    return multiply_scale(x, scale, gram), (x, scale, gram)
+
+
+def _multiply_scale_bwd(
+    saved: tuple[Array, Array, Gram | None], ct: Array
+) -> tuple[Array, Array, Gram | None]:
+    x, scale, gram = saved
+    grad = (ct * x).reshape(x.shape[0], -1, x.shape[-1]).sum(axis=1)
+    grad_gram = None if gram is None else gram_block(grad, gram.shape)
+    return ct * _over_last(scale, ct.ndim), grad.sum(axis=0), grad_gram
+
+
+multiply_scale.defvjp(_multiply_scale_fwd, _multiply_scale_bwd)
+
+
+@jax.custom_vjp
+def dense(
+    x: Float[Array, "n t i"], kernel: Float[Array, "i o"], gram: Gram | None
+) -> Float[Array, "n t o"]:
+    """Multiplies every token of every example by one matrix.
+
+    Args:
+        x: the input.
+        kernel: the matrix.
+        gram: where the kernel's own tangent kernel is read off, or None.
+
+    Returns:
+        ``x @ kernel``.
+    """
+    del gram
+    return jnp.einsum("nti,io->nto", x, kernel, precision=HIGHEST)
+
+
+def _dense_fwd(
+    x: Array, kernel: Array, gram: Gram | None
+) -> tuple[Array, tuple[Array, Array, Gram | None]]:
+    return dense(x, kernel, gram), (x, kernel, gram)
+
+
+def _dense_bwd(
+    saved: tuple[Array, Array, Gram | None], ct: Array
+) -> tuple[Array, Array, Gram | None]:
+    x, kernel, gram = saved
+    return (
+        jnp.einsum("nto,io->nti", ct, kernel, precision=HIGHEST),
+        jnp.einsum("nti,nto->io", x, ct, precision=HIGHEST),
+        None if gram is None else outer_gram(x, ct, gram.shape),
+    )
+
+
+dense.defvjp(_dense_fwd, _dense_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def conv(
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "k k i o"],
+    gram: Gram | None,
+    stride: int,
+    padding: int,
+) -> Float[Array, "n h2 w2 o"]:
+    """Convolves images with a square kernel, padded alike on every side as PyTorch does.
+
+    Args:
+        x: images, channels last.
+        kernel: height, width, input channels, output channels.
+        gram: where the kernel's own tangent kernel is read off, or None.
+        stride: the same along both axes.
+        padding: zeros added on each of the four sides.
+
+    Returns:
+        The cross-correlation of images and kernel.
+    """
+    del gram
+    return _plain_conv(x, kernel, stride=stride, padding=((padding, padding),) * 2)
+
+
+def _plain_conv(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: int,
+    padding: tuple[tuple[int, int], ...],
+    dilation: int = 1,
+) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=padding,
+        lhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=HIGHEST,
+    )
+
+
+def _conv_fwd(
+    x: Array, kernel: Array, gram: Gram | None, stride: int, padding: int
+) -> tuple[Array, tuple[Array, Array, Gram | None]]:
+    return conv(x, kernel, gram, stride, padding), (x, kernel, gram)
+
+
+def _conv_bwd(
+    stride: int, padding: int, saved: tuple[Array, Array, Gram | None], ct: Array
+) -> tuple[Array, Array, Gram | None]:
+    x, kernel, gram = saved
+    slices = _shifted_slices(x, kernel.shape[0], stride, padding, ct.shape[1:3])
+    flat_ct = ct.reshape(ct.shape[0], -1, ct.shape[-1])
+    grad = jnp.stack(
+        [jnp.einsum("nti,nto->io", tokens, flat_ct, precision=HIGHEST) for tokens in slices]
+    ).reshape(kernel.shape)
+    grad_gram = None if gram is None else _conv_gram(slices, flat_ct, gram.shape)
+    return _conv_input_grad(ct, kernel, x.shape, stride, padding), grad, grad_gram
+
+
+def _conv_input_grad(
+    ct: Array, kernel: Array, x_shape: tuple[int, ...], stride: int, padding: int
+) -> Array:
+    flipped = jnp.flip(kernel, axis=(0, 1)).transpose(0, 1, 3, 2)
+    low = kernel.shape[0] - 1 - padding
+    # What the forward windows left untouched at the far edge when the stride does not divide.
+    high = [low + (x_shape[axis] + 2 * padding - kernel.shape[0]) % stride for axis in (1, 2)]
+    return _plain_conv(
+        ct, flipped, stride=1, padding=((low, high[0]), (low, high[1])), dilation=stride
+    )
+
+
+def _shifted_slices(
+    x: Array, size: int, stride: int, padding: int, out_hw: tuple[int, ...]
+) -> list[Array]:
+    n, _, _, channels = x.shape
+    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    span_h, span_w = (stride * (length - 1) + 1 for length in out_hw)
+    return [
+        lax.slice(
+            padded,
+            (0, top, left, 0),
+            (n, top + span_h, left + span_w, channels),
+            (1, stride, stride, 1),
+        ).reshape(n, -1, channels)
+        for top in range(size)
+        for left in range(size)
+    ]
+
+
+def _conv_gram(slices: list[Array], flat_ct: Array, shape: tuple[int, ...]) -> Gram:
+    grads = [
+        jnp.einsum("nti,nto->nio", tokens, flat_ct, precision=HIGHEST).reshape(len(tokens), -1)
+        for tokens in slices
+    ]
+    return gram_block(jnp.concatenate(grads, axis=1), shape)
+
+
+conv.defvjp(_conv_fwd, _conv_bwd)
+
+
+def _over_last(vector: Array, ndim: int) -> Array:
+    return vector.reshape((1,) * (ndim - 1) + vector.shape)

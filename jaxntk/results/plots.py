@@ -1,0 +1,307 @@
+"""Figures of a run: scores against accuracy, correlations with intervals, Gram matrices, cells.
+
+Every function returns a `matplotlib.figure.Figure` of its own and touches no global state, so they
+work in notebooks, in threads and in the report alike.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
+
+from jaxntk.errors import InputError
+from jaxntk.results import theme
+from jaxntk.results.correlation import Correlation
+from jaxntk.results.text import BASELINE_NAMES, interval, number
+from jaxntk.spaces.nasbench201 import EDGES, OPS, encode
+
+# More dots than this are drawn as one picture instead of a shape each.
+_RASTERIZE_FROM = 500
+# Positive scores that span more than this factor are drawn on a logarithmic axis.
+_LOG_SPAN = 50.0
+# A few large entries of a Gram matrix would hide all others.
+_CLIPPED_PERCENTILES = (1.0, 99.0)
+_MAX_CLASS_TICKS = 12
+
+# The complete graph on four nodes drawn without a crossing: 0 -> 3 passes below the others.
+_NODES = ((0.0, 0.0), (2.5, 1.75), (2.5, 0.0), (5.0, 0.0))
+_NODE_NAMES = ("in", "1", "2", "out")
+_LABELS = {
+    (1, 0): (1.25, 0.875),
+    (2, 0): (1.25, 0.0),
+    (2, 1): (2.5, 0.9),
+    (3, 0): (2.5, -1.05),
+    (3, 1): (3.75, 0.875),
+    (3, 2): (3.75, 0.0),
+}
+_OPERATION_NAMES = {
+    "none": "none",
+    "skip_connect": "skip",
+    "nor_conv_1x1": "conv 1\N{MULTIPLICATION SIGN}1",
+    "nor_conv_3x3": "conv 3\N{MULTIPLICATION SIGN}3",
+    "avg_pool_3x3": "pool 3\N{MULTIPLICATION SIGN}3",
+}
+
+
+def scatter_figure(
+    score: Float[np.ndarray, "n"],
+    truth: Float[np.ndarray, "n"],
+    name: str,
+    direction: Literal["higher", "lower"],
+    correlation: Correlation,
+    *,
+    colour: str = theme.METRIC,
+) -> Figure:
+    """Draws the accuracy of each cell over its score.
+
+    The axis is logarithmic where all valid scores are positive and span a factor of 50. Cells with
+    an invalid score stand as crosses in a strip of their own, at the worse end.
+
+    Args:
+        score: the score as computed; NaN where it is invalid.
+        truth: the accuracy in percent.
+        name: name of the score, the title.
+        direction: which scores are better.
+        correlation: printed under the title.
+        colour: of the dots.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: `direction` is neither ``"higher"`` nor ``"lower"``.
+    """
+    if direction not in ("higher", "lower"):
+        raise InputError("direction", direction, "give 'higher' or 'lower'")
+    valid = np.isfinite(score)
+    figure = Figure(figsize=(3.5, 3.1), layout="constrained")
+    ax, strip = _scatter_axes(figure, direction, with_strip=not valid.all())
+    ax.scatter(
+        score[valid],
+        truth[valid],
+        s=14,
+        color=colour,
+        alpha=0.55,
+        linewidths=0,
+        rasterized=score.size > _RASTERIZE_FROM,
+    )
+    if strip is not None:
+        # Spread sideways by order, so that crosses of like accuracy stay apart.
+        sideways = np.linspace(0.0, 1.0, int(np.sum(~valid)) + 2)[1:-1]
+        strip.scatter(sideways, truth[~valid], s=16, marker="x", color=theme.INVALID, lw=0.9)
+    if _spans_decades(score[valid]):
+        ax.set_xscale("log")
+    arrow = {"higher": "higher is better \N{RIGHTWARDS ARROW}"}.get(
+        direction, "\N{LEFTWARDS ARROW} lower is better"
+    )
+    ax.set_xlabel(arrow, color=theme.MUTED, fontsize=9)
+    figure.suptitle(name, x=0.02, ha="left", color=theme.INK, fontsize=10, parse_math=False)
+    return figure
+
+
+def correlation_figure(summary: Mapping[str, Any]) -> Figure:
+    """Draws Kendall's tau of every metric and baseline as a bar with its 95 % interval.
+
+    Args:
+        summary: the content of ``summary.json``; entries without a tau get a note, not a bar.
+
+    Returns:
+        The figure: metrics by falling tau, then the baselines by falling tau in another colour.
+    """
+    metrics = _by_kendall(summary["metrics"])
+    baselines = _by_kendall(summary["baselines"])
+    rows = [*metrics, *baselines]
+    figure = Figure(figsize=(7.2, 0.8 + 0.3 * len(rows)), layout="constrained")
+    bars, texts = figure.subplots(1, 2, sharey=True, width_ratios=[4.2, 1])
+    colours = [theme.METRIC] * len(metrics) + [theme.BASELINE] * len(baselines)
+    # The gap of half a bar sets the baselines apart.
+    places = [-place - 0.5 * (place >= len(metrics)) for place in range(len(rows))]
+    for place, (_, row), colour in zip(places, rows, colours, strict=True):
+        _bar(bars, place, row, colour)
+        tau, bounds = number(row["kendall"], row["n"]), interval(row["kendall_ci95"], row["n"])
+        texts.text(0.24, place, tau, ha="right", va="center", color=theme.INK, fontsize=9)
+        texts.text(0.32, place, bounds, ha="left", va="center", color=theme.MUTED, fontsize=9)
+    _style(bars)
+    bars.grid(axis="y", visible=False)
+    bars.spines["left"].set_visible(False)
+    bars.axvline(0, color=theme.MUTED, linewidth=0.8)
+    names = [BASELINE_NAMES.get(name, name) for name, _ in rows]
+    bars.set_yticks(places, names, parse_math=False)
+    bars.tick_params(axis="y", labelcolor=theme.INK)
+    bars.set_ylim(min(places, default=0) - 0.6, 0.6)
+    bars.set_xlabel("Kendall tau with accuracy", color=theme.MUTED, fontsize=9)
+    texts.set_axis_off()
+    return figure
+
+
+def gram_figure(
+    gram_NxN: Float[np.ndarray, "n n"], labels_N: Int[np.ndarray, "n"], title: str
+) -> Figure:
+    """Draws a Gram matrix with its images sorted by class.
+
+    Lines separate the classes: the kernel serves the labels where the blocks on the diagonal are
+    lighter than the rest. Colours end at the 1st and 99th percentile of the entries; entries that
+    are not finite are grey.
+
+    Args:
+        gram_NxN: the matrix.
+        labels_N: class of each image.
+        title: of the figure.
+
+    Returns:
+        The figure.
+    """
+    order = np.argsort(labels_N, kind="stable")
+    gram = np.where(np.isfinite(gram_NxN), gram_NxN, np.nan)[np.ix_(order, order)]
+    num = len(labels_N)
+    figure = Figure(figsize=(4.2, 3.8), layout="constrained")
+    ax = figure.subplots()
+    low, high = _colour_limits(gram)
+    image = ax.imshow(
+        gram,
+        cmap=mpl.colormaps["cividis"].with_extremes(bad=theme.FAINT),
+        vmin=low,
+        vmax=high,
+        interpolation="none",
+        extent=(0, num, num, 0),
+    )
+    _mark_classes(ax, labels_N)
+    bar = figure.colorbar(image, ax=ax, extend="both", aspect=26, pad=0.03)
+    bar.ax.tick_params(length=0, colors=theme.MUTED, labelsize=8)
+    bar.ax.yaxis.get_offset_text().set(color=theme.MUTED, fontsize=8)
+    for spine in (*ax.spines.values(), *bar.ax.spines.values()):
+        spine.set_visible(False)
+    ax.set_title(title, color=theme.INK, fontsize=10, parse_math=False)
+    return figure
+
+
+def cell_figure(arch_str: str, title: str) -> Figure:
+    """Draws a NAS-Bench-201 cell as a graph: four nodes and the operation on each of six edges.
+
+    Args:
+        arch_str: the cell as the benchmark writes it; ``none`` edges are faint and dashed.
+        title: of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: `arch_str` is no NAS-Bench-201 cell.
+
+    Source:
+        Dong and Yang, NAS-Bench-201, ICLR 2020, figure 1.
+    """
+    operations = [OPS[index] for index in encode(arch_str)]
+    figure = Figure(figsize=(4.2, 2.6), layout="constrained")
+    ax = figure.subplots()
+    for (end, start), operation in zip(EDGES, operations, strict=True):
+        _edge(ax, start, end, operation)
+    for (x, y), name in zip(_NODES, _NODE_NAMES, strict=True):
+        ax.scatter(x, y, s=520, color=theme.SURFACE, edgecolors=theme.INK, linewidths=1.2, zorder=3)
+        ax.text(x, y, name, ha="center", va="center", color=theme.INK, fontsize=9, zorder=4)
+    ax.set(xlim=(-0.5, 5.5), ylim=(-1.4, 2.2), aspect="equal")
+    ax.set_axis_off()
+    ax.set_title(title, color=theme.INK, fontsize=10, parse_math=False)
+    return figure
+
+
+def _scatter_axes(figure: Figure, direction: str, *, with_strip: bool) -> tuple[Axes, Axes | None]:
+    if not with_strip:
+        ax, strip = figure.subplots(), None
+    else:
+        ratios = [0.09, 1.0] if direction == "higher" else [1.0, 0.09]
+        axes = figure.subplots(1, 2, sharey=True, width_ratios=ratios)
+        strip, ax = axes if direction == "higher" else axes[::-1]
+        _style(strip)
+        strip.grid(axis="x", visible=False)
+        strip.set(xlim=(0, 1), xticks=[0.5])
+        strip.set_xticklabels(["invalid"], color=theme.INVALID)
+    _style(ax)
+    figure.axes[0].set_ylabel("accuracy (%)", color=theme.MUTED, fontsize=9)
+    return ax, strip
+
+
+def _style(ax: Axes) -> None:
+    ax.grid(color=theme.FAINT, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(which="both", length=0, colors=theme.MUTED, labelsize=8)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set(color=theme.FAINT, linewidth=0.8)
+
+
+def _spans_decades(values: np.ndarray) -> bool:
+    return bool(values.size and values.min() > 0 and values.max() > _LOG_SPAN * values.min())
+
+
+def _by_kendall(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Sorts by falling tau, those without one last."""
+
+    def key(item: tuple[str, Mapping[str, Any]]) -> tuple[bool, float]:
+        kendall = item[1]["kendall"]
+        return kendall is None, -(kendall or 0.0)
+
+    return sorted(rows.items(), key=key)
+
+
+def _bar(ax: Axes, place: float, row: Mapping[str, Any], colour: str) -> None:
+    if row["kendall"] is None:
+        ax.text(0, place, "  undefined", va="center", color=theme.INVALID, fontsize=9)
+        return
+    ax.barh(place, row["kendall"], height=0.62, color=colour, alpha=0.85, linewidth=0)
+    if row["kendall_ci95"] is not None:
+        ax.plot(row["kendall_ci95"], (place, place), color=theme.INK, linewidth=1.3)
+
+
+def _colour_limits(gram: np.ndarray) -> tuple[float, float]:
+    finite = gram[np.isfinite(gram)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, _CLIPPED_PERCENTILES)
+    if low == high:
+        low, high = finite.min(), finite.max()
+    return float(low), float(high)
+
+
+def _mark_classes(ax: Axes, labels: np.ndarray) -> None:
+    classes, sizes = np.unique(labels, return_counts=True)
+    ends = np.cumsum(sizes)
+    for end in ends[:-1]:
+        ax.axhline(end, color="#ffffff", linewidth=0.6, alpha=0.55)
+        ax.axvline(end, color="#ffffff", linewidth=0.6, alpha=0.55)
+    step = -(-len(classes) // _MAX_CLASS_TICKS)
+    middles, names = (ends - sizes / 2)[::step], [str(label) for label in classes[::step]]
+    ax.set_xticks(middles, names)
+    ax.set_yticks(middles, names)
+    ax.tick_params(length=0, colors=theme.MUTED, labelsize=8)
+    ax.set_xlabel("class of image", color=theme.MUTED, fontsize=9)
+    ax.set_ylabel("class of image", color=theme.MUTED, fontsize=9)
+
+
+def _edge(ax: Axes, start: int, end: int, operation: str) -> None:
+    colour = theme.OPERATION_COLOURS[operation]
+    absent = operation == "none"
+    arrow = FancyArrowPatch(
+        _NODES[start],
+        _NODES[end],
+        connectionstyle="arc3,rad=0.42" if (start, end) == (0, 3) else "arc3",
+        arrowstyle="-|>",
+        mutation_scale=11,
+        shrinkA=12,
+        shrinkB=13,
+        color=colour,
+        linewidth=0.9 if absent else 1.8,
+        linestyle=(0, (3, 3)) if absent else "-",
+        alpha=0.6 if absent else 1.0,
+    )
+    ax.add_patch(arrow)
+    x, y = _LABELS[end, start]
+    box = {"boxstyle": "round,pad=0.25", "facecolor": theme.SURFACE, "edgecolor": "none"}
+    ax.text(
+        x, y, _OPERATION_NAMES[operation], color=colour, fontsize=9, ha="center", va="center", bbox=box
+    )

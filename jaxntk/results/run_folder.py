@@ -1,0 +1,172 @@
+"""Reading a finished run folder."""
+
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxntk.errors import InputError
+from jaxntk.results.rows import read_json, read_rows
+
+REQUIRED_FILES = (
+    "config.json",
+    "environment.json",
+    "scores.jsonl",
+    "truth.jsonl",
+    "summary.json",
+)
+_SUMMARY_KEYS = ("experiment", "truth", "num_archs", "num_inits", "data", "metrics", "baselines")
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The Gram matrices of the best and the worst cell by one metric.
+
+    Attributes:
+        metric: the metric that named them.
+        best_gram: kernel of the best cell.
+        worst_gram: kernel of the worst cell.
+        labels: class of each image.
+        best_arch: the best cell as the benchmark writes it.
+        worst_arch: the worst cell.
+        best_accuracy: true accuracy of the best cell in percent.
+        worst_accuracy: true accuracy of the worst cell in percent.
+    """
+
+    metric: str
+    best_gram: Float[np.ndarray, "n n"]
+    worst_gram: Float[np.ndarray, "n n"]
+    labels: Int[np.ndarray, "n"]
+    best_arch: str
+    worst_arch: str
+    best_accuracy: float
+    worst_accuracy: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run has written.
+
+    Attributes:
+        folder: where it lies.
+        config: ``config.json``.
+        environment: ``environment.json``.
+        summary: ``summary.json``.
+        scores: rows of ``scores.jsonl``, one a cell and initialisation.
+        truth: rows of ``truth.jsonl``, one a cell.
+        kernels: ``kernels.npz``, or None where the run kept none.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    summary: dict[str, Any]
+    scores: list[dict[str, Any]]
+    truth: list[dict[str, Any]]
+    kernels: Kernels | None
+
+
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Reads a finished run folder.
+
+    Args:
+        folder: the ``--out`` of a run.
+
+    Returns:
+        Its content.
+
+    Raises:
+        InputError: `folder` is no run folder, the run has not ended, or a file is broken.
+    """
+    folder = Path(folder)
+    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
+    if missing == list(REQUIRED_FILES):
+        got = f"{folder}, which holds no run" if folder.is_dir() else f"{folder}, which is no folder"
+        raise InputError("out_dir", got, "give the --out folder of a run")
+    if missing:
+        cure = f"run it to the end first: {_command(folder)}"
+        raise InputError("out_dir", f"{folder}, an unfinished run without {', '.join(missing)}", cure)
+    summary = read_json(folder / "summary.json")
+    lacking = [key for key in _SUMMARY_KEYS if key not in summary]
+    if lacking:
+        cure = f"remove the file and run again: {_command(folder)}"
+        raise InputError(str(folder / "summary.json"), f"no {', '.join(lacking)}", cure)
+    return Run(
+        folder=folder,
+        config=read_json(folder / "config.json"),
+        environment=read_json(folder / "environment.json"),
+        summary=summary,
+        scores=read_rows(folder / "scores.jsonl"),
+        truth=read_rows(folder / "truth.jsonl"),
+        kernels=_load_kernels(folder / "kernels.npz"),
+    )
+
+
+def mean_over_inits(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
+    """Averages a metric over the initialisations of each cell.
+
+    A cell with an invalid score in any initialisation is invalid as a whole: the mean of the others
+    would rank it by the draws in which it did not fail.
+
+    Args:
+        rows: rows of ``scores.jsonl``.
+        metric: name of the metric.
+
+    Returns:
+        The mean score by ``arch``, in order of first appearance; NaN where it is invalid.
+
+    Example:
+        >>> row = lambda arch, value: {"arch": arch, "metrics": {"lga": {"value": value}}}
+        >>> mean_over_inits([row("a", 1.0), row("a", 2.0), row("b", None)], "lga")
+        {'a': 1.5, 'b': nan}
+    """
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        value = row["metrics"][metric]["value"]
+        values.setdefault(row["arch"], []).append(np.nan if value is None else float(value))
+    return {arch: float(np.mean(scores)) for arch, scores in values.items()}
+
+
+def count_statuses(rows: Sequence[Mapping[str, Any]], metric: str) -> Counter[str]:
+    """Counts the statuses of a metric.
+
+    Args:
+        rows: rows of ``scores.jsonl``.
+        metric: name of the metric.
+
+    Returns:
+        How many rows have each status.
+    """
+    return Counter(row["metrics"][metric]["status"] for row in rows if metric in row["metrics"])
+
+
+def _command(folder: Path) -> str:
+    if (folder / "config.json").is_file():
+        return str(read_json(folder / "config.json").get("command", "the same command again"))
+    return "the same command again"
+
+
+def _load_kernels(path: Path) -> Kernels | None:
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return Kernels(
+                metric=str(stored["metric"]),
+                best_gram=np.asarray(stored["best_gram"], np.float64),
+                worst_gram=np.asarray(stored["worst_gram"], np.float64),
+                labels=np.asarray(stored["labels"]),
+                best_arch=str(stored["best_arch"]),
+                worst_arch=str(stored["worst_arch"]),
+                best_accuracy=float(stored["best_accuracy"]),
+                worst_accuracy=float(stored["worst_accuracy"]),
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        cure = "remove the file and run the same command again"
+        raise InputError(str(path), f"broken arrays ({error})", cure) from error

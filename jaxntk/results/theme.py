@@ -1,0 +1,110 @@
+"""Colours of the figures, and figures as inline SVG that follow the colours of the page."""
+
+import io
+import re
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette (2008), told apart with any colour vision, slightly darkened for text.
+INK = "#1b2026"
+MUTED = "#5c6670"
+FAINT = "#d3d8dd"
+SURFACE = "#fdfdfe"
+METRIC = "#0669a3"
+BASELINE = "#b87a04"
+INVALID = "#c04f02"
+OPERATION_COLOURS = {
+    "none": "#9aa3ac",
+    "skip_connect": "#4a535c",
+    "nor_conv_1x1": "#007f5f",
+    "nor_conv_3x3": "#0b5c93",
+    "avg_pool_3x3": "#a8449a",
+}
+
+# The page defines these variables twice, for the light and for the dark scheme.
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    FAINT: "--faint",
+    SURFACE: "--surface",
+    METRIC: "--metric",
+    BASELINE: "--baseline",
+    INVALID: "--invalid",
+    **{colour: f"--op-{name}" for name, colour in OPERATION_COLOURS.items()},
+}
+_FONT = re.compile(r"font-family:[^;]*;?\s*|(?<=font:)([^;]*?px)[^;]*")
+_REFERENCE = re.compile(r"#([\w-]+)")
+_RASTER_DPI = 144
+
+
+def palette() -> dict[str, str]:
+    """Returns the page's variable name for each colour of the light scheme."""
+    return {variable: colour for colour, variable in _VARIABLES.items()}
+
+
+def inline_svg(figure: Figure, *, key: str, label: str) -> str:
+    """Draws a figure as an ``<svg>`` element to put into an HTML page.
+
+    Text stays text, in the font of the page; the colours above become the page's variables, so
+    that the figure follows its light or dark scheme; nothing refers to another document.
+
+    Args:
+        figure: the figure; its own background is left transparent.
+        key: prefix of the ids in the element, unique on the page.
+        label: what a screen reader says.
+
+    Returns:
+        The element, as wide as what holds it.
+    """
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": key}):
+        figure.savefig(buffer, format="svg", transparent=True, dpi=_RASTER_DPI)
+    root = ElementTree.fromstring(buffer.getvalue())
+    _strip(root)
+    used = set()
+    for element in root.iter():
+        for value in element.attrib.values():
+            used.update(_REFERENCE.findall(value))
+    for element in root.iter():
+        _adapt(element, key, used)
+    width, height = (float(side) for side in root.attrib["viewBox"].split()[2:])
+    root.attrib = {
+        "viewBox": f"0 0 {width:g} {height:g}",
+        "role": "img",
+        "aria-label": label,
+    }
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _strip(element: ElementTree.Element) -> None:
+    """Removes namespaces, metadata and style sheets: HTML knows SVG, the page has the style."""
+    element.tag = _local(element.tag)
+    element.attrib = {_local(name): value for name, value in element.attrib.items()}
+    for child in list(element):
+        _strip(child)
+        if child.tag in {"metadata", "style"}:
+            element.remove(child)
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _adapt(element: ElementTree.Element, key: str, used: set[str]) -> None:
+    identity = element.attrib.pop("id", None)
+    if identity in used:
+        element.set("id", f"{key}-{identity}")
+    for name, value in element.attrib.items():
+        if name == "href" and value.startswith("#"):
+            element.set(name, f"#{key}-{value[1:]}")
+        elif name != "href":
+            element.set(name, _restyle(value, key))
+
+
+def _restyle(value: str, key: str) -> str:
+    value = value.replace("url(#", f"url(#{key}-")
+    for colour, variable in _VARIABLES.items():
+        value = value.replace(colour, f"var({variable})")
+    return _FONT.sub("", value)

@@ -1,0 +1,1 @@
+"""The jobs that an experiment's configuration names."""

@@ -1,0 +1,155 @@
+"""The configuration of a ranking experiment: one flat, frozen, typed record.
+
+Every field is a flag of ``jaxntk run`` (``num_archs`` is ``--num-archs``).
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from jaxntk.data.tables import Truth
+from jaxntk.errors import InputError, did_you_mean
+from jaxntk.metrics import METRICS
+from jaxntk.networks.initializers import initialization
+from jaxntk.spaces import nasbench201
+
+TRAIN = "train"
+
+# Where files lie, not what is computed: a run may be resumed with them elsewhere.
+LOCATIONS = ("data_dir", "table")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """Score NAS-Bench-201 cells at initialisation and hold every ranking against a ground truth."""
+
+    data: str
+    """Images: digits, npz:FILE or tfds:NAME."""
+    truth: str
+    """Ground truth: "train", or a column of the benchmark table such as cifar10/test/200."""
+    batch_norm: Literal["batch", "frozen", "running"]
+    """Batch normalisation while the kernel is taken; batch and running are exact and dear."""
+    num_archs: int = 100
+    """Cells to sample from the space, uniformly and without repetition."""
+    archs: tuple[str, ...] = ()
+    """Cells to score instead of a sample: official strings or six digits."""
+    arch_seed: int = 0
+    """Seed of the sample of cells."""
+    data_dir: str | None = None
+    """Folder of data files; by default what the environment variable JAXNTK_DATA names."""
+    table: str | None = None
+    """The benchmark table nasbench201.csv.gz; by default looked for in data_dir."""
+    num_images: int = 64
+    """Images the kernel is computed on."""
+    batch: Literal["balanced", "first"] = "balanced"
+    """Class-balanced images drawn with batch_seed, or the first ones as stored."""
+    batch_seed: int = 0
+    """Seed of the draw of images."""
+    split: Literal["train", "test"] = "train"
+    """Where the images come from."""
+    channels: int = 16
+    """Channels of the stem and the first stage."""
+    cells_per_stage: int = 5
+    """Cells in each of the three stages."""
+    initializer: str = "pytorch"
+    """pytorch, he_normal or lecun_normal."""
+    num_inits: int = 1
+    """Initialisations a cell is scored with; its score is their mean."""
+    init_seed: int = 0
+    """Seed of the first initialisation."""
+    outputs: Literal["sum", "trace"] = "sum"
+    """Kernel of the sum of logits, or trace over outputs of the full kernel."""
+    parameters: Literal["lga", "all"] = "lga"
+    """Parameters that enter the kernel: the official LGA choice, or all."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Precision of network and kernel; metrics are always evaluated in float64."""
+    tile: int | None = None
+    """Images whose kernel is computed at a time, to bound memory; by default all at once."""
+    metrics: tuple[str, ...] = tuple(METRICS)
+    """Metrics to read off each kernel."""
+    train_epochs: int = 2
+    """With truth=train: epochs each cell is trained for."""
+    train_batch_size: int = 64
+    """With truth=train: images a step."""
+    learning_rate: float = 0.025
+    """With truth=train: constant learning rate."""
+    momentum: float = 0.9
+    """With truth=train: momentum."""
+    weight_decay: float = 3e-4
+    """With truth=train: weight decay."""
+    train_repeats: int = 1
+    """With truth=train: trainings whose test accuracies are averaged."""
+    train_seed: int = 0
+    """With truth=train: seed of initialisation and order of images, the same for every cell."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fields as JSON values."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> "ExperimentConfig":
+        """Reads what :meth:`to_json` wrote.
+
+        Args:
+            row: the fields by name.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            InputError: a field is unknown.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in row:
+            if name not in known:
+                cure = f"remove it{did_you_mean(name, known)}"
+                raise InputError("config", f"unknown field {name!r}", cure)
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+
+
+def validate(config: ExperimentConfig) -> None:
+    """Checks everything that can be checked before data are read or anything is written.
+
+    Args:
+        config: the configuration.
+
+    Raises:
+        InputError: the first field that is wrong.
+    """
+    at_least = {
+        "num_images": 2,
+        "channels": 1,
+        "cells_per_stage": 1,
+        "num_inits": 1,
+        "train_epochs": 1,
+        "train_batch_size": 2,
+        "train_repeats": 1,
+    }
+    if not config.archs:
+        at_least["num_archs"] = 2
+    for name, least in at_least.items():
+        _check_at_least(name, getattr(config, name), least)
+    for name in ("arch_seed", "batch_seed", "init_seed", "train_seed"):
+        _check_at_least(name, getattr(config, name), 0)
+    if config.tile is not None:
+        _check_at_least("tile", config.tile, 1)
+    if not config.archs and config.num_archs > nasbench201.SIZE:
+        raise InputError("num_archs", config.num_archs, f"the space has {nasbench201.SIZE} cells")
+    for arch in config.archs:
+        nasbench201.parse(arch)
+    if not config.metrics:
+        raise InputError("metrics", "none", f"choose from {', '.join(METRICS)}")
+    for name in config.metrics:
+        if name not in METRICS:
+            cure = f"choose from {', '.join(METRICS)}{did_you_mean(name, METRICS)}"
+            raise InputError("metrics", repr(name), cure)
+    initialization(config.initializer)
+    if config.truth != TRAIN:
+        Truth.parse(config.truth)
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(name, value, f"give at least {least}")

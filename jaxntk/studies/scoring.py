@@ -1,0 +1,205 @@
+"""From a cell of NAS-Bench-201 to its kernel and scores, with one compilation for all cells."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxntk.errors import InputError
+from jaxntk.kernels.coupled import coupled_kernels
+from jaxntk.kernels.gram import Outputs, gram_kernels, tiled_gram_kernels
+from jaxntk.kernels.layer_kernels import LayerKernels, total
+from jaxntk.kernels.parameters import ParameterChoice, Places, places
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+
+KernelFn = Callable[[Any, Array, Array], LayerKernels]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSettings:
+    """Which kernel of a network is computed, and how.
+
+    Args:
+        batch_norm: ``batch``, ``frozen`` or ``running``; see
+            :class:`~jaxntk.networks.nasbench201.BatchNormMode`. There is no default.
+        outputs: ``sum`` of logits or ``trace`` over outputs.
+        parameters: which parameters enter: ``lga``, ``all`` or a rule on their path.
+        dtype: ``float32`` or ``float64``.
+        tile: images (rows of the kernel) computed at a time; None for all at once.
+    """
+
+    batch_norm: Literal["batch", "frozen", "running"]
+    outputs: Outputs = "sum"
+    parameters: ParameterChoice = "lga"
+    dtype: Literal["float32", "float64"] = "float32"
+    tile: int | None = None
+
+
+def kernel_places(network: NasBench201, image: tuple[int, ...], choice: ParameterChoice) -> Places:
+    """Lists the parameters of a network that enter its kernel, without computing anything.
+
+    Args:
+        network: the network.
+        image: height, width, channels of one image.
+        choice: which parameters enter.
+
+    Returns:
+        Their paths and leading axes.
+    """
+    x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
+    arch = jax.ShapeDtypeStruct((6,), jnp.int32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x, arch)
+    return places(shapes["gram"], choice)
+
+
+def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple) -> KernelFn:
+    """Returns the pure function that computes the kernel of every chosen parameter.
+
+    Args:
+        network: the network; its own batch-normalisation mode is not used.
+        settings: the kernel wanted.
+        image: height, width, channels of one image.
+
+    Returns:
+        ``(variables, x, arch) -> {path: (*leading axes, n, n)}``, to be compiled by the caller.
+    """
+    mode = BatchNormMode(settings.batch_norm)
+    chosen = kernel_places(network, image, settings.parameters)
+    exact = network.clone(batch_norm=mode)
+    stored = network.clone(batch_norm=BatchNormMode.STORED)
+
+    def kernels(variables: Any, x: Array, arch: Array) -> LayerKernels:  # noqa: ANN401
+        def apply_fn(variables: Any, x: Array) -> Array:  # noqa: ANN401
+            return exact.apply(variables, x, arch)
+
+        if mode.coupled:
+            return coupled_kernels(
+                apply_fn, variables, x, chosen, outputs=settings.outputs, tile=settings.tile
+            )
+        if settings.tile is None or settings.tile >= len(x):
+            return gram_kernels(apply_fn, variables, x, chosen, outputs=settings.outputs)
+        # One pass over all images fixes the statistics; the tiles then use them as constants.
+        _, statistics = exact.apply(variables, x, arch, mutable=["batch_stats"])
+        return tiled_gram_kernels(
+            lambda variables, x: stored.apply(variables, x, arch),
+            {**variables, **statistics},
+            x,
+            chosen,
+            outputs=settings.outputs,
+            tile=settings.tile,
+        )
+
+    return kernels
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledKernel:
+    """The kernel of any cell on one batch of images, from one executable.
+
+    Made by :func:`compile_kernel`; call it with a cell.
+
+    Args:
+        network: the network that was compiled.
+        settings: the kernel it computes.
+        x: the images, on the device.
+        executable: ``(variables, x, arch) -> (n, n)``; takes these shapes only.
+        compile_seconds: how long the compilation took.
+        memory_bytes: what the executable will hold at once, as the compiler reports it: arguments,
+            results and temporary arrays; None where the backend does not tell.
+    """
+
+    network: NasBench201
+    settings: KernelSettings
+    x: Float[Array, "n h w c"]
+    executable: Callable[[Any, Array, Array], Array]
+    compile_seconds: float
+    memory_bytes: int | None
+    _variables: dict[int, Any] = field(default_factory=dict)
+
+    def variables(self, init_seed: int) -> Any:  # noqa: ANN401
+        """Returns the network's variables for an initialisation, drawn once and kept.
+
+        Args:
+            init_seed: seed of the initialisation.
+
+        Returns:
+            The Flax collections ``params`` and ``batch_stats``.
+        """
+        if init_seed not in self._variables:
+            self._variables.clear()
+            self._variables[init_seed] = init_variables(
+                self.network, jax.random.key(init_seed), self.x.shape[1:], self.x.dtype
+            )
+        return self._variables[init_seed]
+
+    def __call__(
+        self, arch: Int[np.ndarray, "6"], init_seed: int = 0
+    ) -> Float[np.ndarray, "n n"]:
+        """Returns the kernel of one cell.
+
+        Args:
+            arch: six operations, 0..4.
+            init_seed: seed of the initialisation, shared by all cells.
+
+        Returns:
+            The kernel on the host, in the dtype it was computed in.
+        """
+        arch = jnp.asarray(arch, jnp.int32)
+        return np.asarray(self.executable(self.variables(init_seed), self.x, arch))
+
+
+def compile_kernel(
+    network: NasBench201, settings: KernelSettings, x: Float[np.ndarray, "n h w c"]
+) -> CompiledKernel:
+    """Compiles the kernel of a network for one batch of images.
+
+    Args:
+        network: the network; its own batch-normalisation mode is not used.
+        settings: the kernel wanted.
+        x: the images, standardised.
+
+    Returns:
+        A function of the cell.
+
+    Raises:
+        InputError: float64 without ``jax_enable_x64``, or images that are no (n, h, w, c) array.
+    """
+    if settings.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        raise InputError("dtype", "float64", "call jax.config.update('jax_enable_x64', True) first")
+    if x.ndim != 4 or min(x.shape[1:3]) < 4:
+        cure = "give (n, height, width, channels) of at least 4x4 pixels: two reductions halve them"
+        raise InputError("x", f"shape {x.shape}", cure)
+    images = jnp.asarray(x, settings.dtype)
+    kernels = layer_kernel_fn(network, settings, images.shape[1:])
+
+    def kernel(variables: Any, x: Array, arch: Array) -> Array:  # noqa: ANN401
+        return total(kernels(variables, x, arch))
+
+    variables = jax.eval_shape(
+        partial(init_variables, network, image_shape=images.shape[1:], dtype=images.dtype),
+        jax.random.key(0),
+    )
+    start = time.perf_counter()
+    arch = jax.ShapeDtypeStruct((6,), jnp.int32)
+    executable = jax.jit(kernel).lower(variables, images, arch).compile()
+    seconds = time.perf_counter() - start
+    return CompiledKernel(
+        network, settings, images, executable, seconds, _memory_bytes(executable)
+    )
+
+
+def _memory_bytes(executable: Any) -> int | None:  # noqa: ANN401
+    analysis = executable.memory_analysis()
+    if analysis is None:
+        return None
+    return (
+        analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        + analysis.temp_size_in_bytes
+    )

@@ -1,0 +1,79 @@
+"""From the rows of a run to its summary: how well each metric ranks the cells."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxntk.metrics import METRICS, Score, ranking_values
+from jaxntk.results.correlation import correlate
+
+BASELINES = ("params", "flops", "convolutions")
+"""Trivial scores, all of them the higher the better."""
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Averages a metric over initialisations; invalid if any of them is.
+
+    Args:
+        scores: one an initialisation.
+
+    Returns:
+        The mean, or the first invalid score.
+    """
+    invalid = next((score for score in scores if not score.valid), None)
+    return invalid or Score.of(float(np.mean([score.value for score in scores])))
+
+
+def correlations(
+    score_rows: Sequence[Sequence[Mapping[str, Any]]],
+    truth: Float[np.ndarray, " num"],
+    metrics: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """Correlates every metric and every baseline with the truth.
+
+    Args:
+        score_rows: for each cell its rows, one an initialisation.
+        truth: accuracy of each cell, in percent.
+        metrics: names of the metrics.
+
+    Returns:
+        ``{"metrics": {name: entry}, "baselines": {name: entry}}``, entries as
+        :meth:`~jaxntk.results.correlation.Correlation.to_dict` gives them.
+    """
+    entries: dict[str, dict[str, Any]] = {"metrics": {}, "baselines": {}}
+    for name in metrics:
+        scores = [
+            mean_score([Score.from_json(row["metrics"][name]) for row in rows])
+            for rows in score_rows
+        ]
+        higher = METRICS[name].higher_is_better
+        invalid = sum(not score.valid for score in scores)
+        found = correlate(ranking_values(scores, higher), truth, invalid=invalid)
+        entries["metrics"][name] = found.to_dict(higher_is_better=higher)
+    for name in BASELINES:
+        values = np.array([rows[0][name] for rows in score_rows], dtype=np.float64)
+        entries["baselines"][name] = correlate(values, truth, invalid=0).to_dict(
+            higher_is_better=True
+        )
+    return entries
+
+
+def describe_truth(source: str, truth: Float[np.ndarray, " num"]) -> dict[str, Any]:
+    """Summarises the ground truth.
+
+    Args:
+        source: where it comes from.
+        truth: accuracy of each cell, in percent.
+
+    Returns:
+        Source, number of cells, and least, median and largest accuracy.
+    """
+    return {
+        "source": source,
+        "n": len(truth),
+        "min": float(truth.min()),
+        "median": float(np.median(truth)),
+        "max": float(truth.max()),
+    }

@@ -1,0 +1,135 @@
+"""The ground truth that rankings are held against: a benchmark's table, or training here."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from jaxntk.data.images import ImageDataset
+from jaxntk.data.tables import Truth, load_nasbench201
+from jaxntk.errors import InputError
+from jaxntk.networks.nasbench201 import NasBench201, init_variables
+from jaxntk.results.rows import append_row
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.config import TRAIN, ExperimentConfig
+from jaxntk.training.classify import TrainSettings, make_train_fn
+
+AccuracyFn = Callable[[Int[np.ndarray, "6"]], float]
+Track = Callable[[Sequence[Any], str], Any]
+
+
+def truth_source(config: ExperimentConfig) -> str:
+    """Names where the ground truth of a run comes from.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        ``train:EPOCHS`` or the table's dataset, split and epochs.
+    """
+    return f"train:{config.train_epochs}" if config.truth == TRAIN else config.truth
+
+
+def table_accuracy(config: ExperimentConfig) -> AccuracyFn:
+    """Returns the look-up of a cell's accuracy in the benchmark table.
+
+    Args:
+        config: names the table and its column.
+
+    Returns:
+        ``arch -> accuracy`` in percent.
+
+    Raises:
+        InputError: the table is missing or damaged, or lacks the column.
+    """
+    truth = Truth.parse(config.truth)
+    table = load_nasbench201(config.table or config.data_dir)
+    return lambda arch: float(table.accuracy(arch[None, :], truth)[0])
+
+
+def trained_accuracy(
+    config: ExperimentConfig, network: NasBench201, dataset: ImageDataset
+) -> AccuracyFn:
+    """Returns the function that trains a cell and tests it; it is compiled at its first call.
+
+    Args:
+        config: the recipe.
+        network: the network to train.
+        dataset: standardised images.
+
+    Returns:
+        ``arch -> test accuracy`` in percent, a mean over ``train_repeats`` trainings.
+
+    Raises:
+        InputError: a training batch is larger than the training set.
+    """
+    if config.train_batch_size > len(dataset.x_train):
+        cure = f"the training set has {len(dataset.x_train)} images"
+        raise InputError("train_batch_size", config.train_batch_size, cure)
+    settings = TrainSettings(
+        config.train_epochs,
+        config.train_batch_size,
+        config.learning_rate,
+        config.momentum,
+        config.weight_decay,
+    )
+    train = jax.jit(make_train_fn(network, settings))
+    images = [
+        jnp.asarray(array)
+        for array in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test)
+    ]
+    keys = [
+        jax.random.split(jax.random.fold_in(jax.random.key(config.train_seed), repeat))
+        for repeat in range(config.train_repeats)
+    ]
+    draw = partial(
+        init_variables, network, image_shape=images[0].shape[1:], dtype=images[0].dtype
+    )
+    starts = [(draw(key_init), key_order) for key_init, key_order in keys]
+
+    def accuracy(arch: Int[np.ndarray, "6"]) -> float:
+        runs = [
+            train(variables, jnp.asarray(arch, jnp.int32), *images, key)[0]
+            for variables, key in starts
+        ]
+        return float(np.mean([float(run) for run in runs]))
+
+    return accuracy
+
+
+def append_truth(
+    path: Path,
+    archs: Int[np.ndarray, "num 6"],
+    done: set[str],
+    accuracy: AccuracyFn,
+    source: str,
+    track: Track,
+) -> None:
+    """Finds the accuracy of every cell that has none yet and appends its row.
+
+    Args:
+        path: ``truth.jsonl`` of the run.
+        archs: the cells.
+        done: six-digit forms of the cells that have a row.
+        accuracy: ``arch -> accuracy`` in percent.
+        source: what the rows say of where it comes from.
+        track: wraps a sequence in a progress bar, with a description.
+    """
+    todo = [arch for arch in archs if nasbench201.format_ops(arch) not in done]
+    for arch in track(todo, "ground truth"):
+        start = time.perf_counter()
+        value = accuracy(arch)
+        row = {
+            "arch": nasbench201.decode(arch),
+            "ops": nasbench201.format_ops(arch),
+            "accuracy": value,
+            "source": source,
+            "seconds": time.perf_counter() - start,
+        }
+        append_row(path, row)

@@ -1,0 +1,1 @@
+"""Training of networks that take their architecture as an input."""
