@@ -4,7 +4,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,24 +32,26 @@ class ImageDataset:
 
     Args:
         name: what the data are called in results.
-        x_train: images, float32, channels last; :func:`load_images` gives values in [0, 1].
-        y_train: labels in ``range(num_classes)``, int32.
-        x_test: images of the same height, width and channels.
-        y_test: labels in ``range(num_classes)``, int32.
+        x_train: images (num_train, height, width, channels); :func:`load_images` gives values in
+            [0, 1].
+        y_train: labels (num_train,) in ``range(num_classes)``.
+        x_test: images (num_test, height, width, channels), of the same shape each.
+        y_test: labels (num_test,) in ``range(num_classes)``.
         num_classes: how many classes there are, whether or not each has an image.
         class_names: a name for each class.
 
     Raises:
         InputError: an image array without four axes, train and test images of different shape,
-            NaN or infinite pixels, as many labels as images, labels outside the classes, fewer
+            NaN or infinite pixels, not one label per image, labels outside the classes, fewer
             than 2 classes, or an empty split.
     """
 
     name: str
-    x_train: Float32[np.ndarray, "train height width channels"]
-    y_train: Int32[np.ndarray, " train"]
-    x_test: Float32[np.ndarray, "test height width channels"]
-    y_test: Int32[np.ndarray, " test"]
+    # Any shape as far as the annotations go: wrong ones come from users and get a clear line below.
+    x_train: Float32[np.ndarray, "..."] = field(repr=False)
+    y_train: Int32[np.ndarray, "..."] = field(repr=False)
+    x_test: Float32[np.ndarray, "..."] = field(repr=False)
+    y_test: Int32[np.ndarray, "..."] = field(repr=False)
     num_classes: int
     class_names: tuple[str, ...]
 
@@ -111,17 +113,14 @@ def load_images(spec: str, *, data_dir: str | os.PathLike[str] | None = None) ->
 
 
 def _load_digits() -> ImageDataset:
-    bunch = sklearn.datasets.load_digits()
-    images = (bunch.images[..., None] / DIGITS_MAX_PIXEL).astype(np.float32)
-    x_train, x_test, y_train, y_test = sklearn.model_selection.train_test_split(
-        images,
-        bunch.target.astype(np.int32),
-        test_size=DIGITS_TEST_SIZE,
-        random_state=DIGITS_SPLIT_SEED,
-        stratify=bunch.target,
+    pixels, labels = (np.asarray(part) for part in sklearn.datasets.load_digits(return_X_y=True))
+    x = (pixels.reshape(-1, 8, 8, 1) / DIGITS_MAX_PIXEL).astype(np.float32)
+    y = labels.astype(np.int32)
+    train, test = sklearn.model_selection.train_test_split(
+        np.arange(len(y)), test_size=DIGITS_TEST_SIZE, random_state=DIGITS_SPLIT_SEED, stratify=y
     )
-    names = tuple(str(name) for name in bunch.target_names)
-    return ImageDataset("digits", x_train, y_train, x_test, y_test, len(names), names)
+    names = tuple(str(digit) for digit in range(10))
+    return ImageDataset("digits", x[train], y[train], x[test], y[test], len(names), names)
 
 
 def _data_folders(data_dir: str | os.PathLike[str] | None) -> list[Path]:
@@ -140,7 +139,8 @@ def _find_file(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    damaged = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError)
+    # What zipfile and numpy raise, depending on where a file is cut off or which byte is wrong.
+    damaged = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OSError)
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream):
             stream.seek(0)
@@ -182,7 +182,7 @@ def _pixels(argument: str, x: np.ndarray) -> np.ndarray:
     if x.dtype == np.uint8:
         return x.astype(np.float32) / np.float32(255)
     if not np.issubdtype(x.dtype, np.floating):
-        raise InputError(argument, f"dtype {x.dtype}", "store pixels as uint8 or as floats in [0, 1]")
+        raise InputError(argument, f"dtype {x.dtype}", "store uint8, or floats in [0, 1]")
     # NaN and infinity pass here: the dataset's own check says where they are.
     if x.size and np.isfinite(x).all() and (x.min() < 0 or x.max() > 1):
         got = f"float pixels from {x.min():g} to {x.max():g}"
@@ -209,7 +209,7 @@ def _check_images(argument: str, x: np.ndarray) -> None:
         raise InputError(argument, f"shape {x.shape}", cure)
     finite = np.isfinite(x).all(axis=(1, 2, 3))
     if not finite.all():
-        got = f"NaN or infinite pixels in {np.sum(~finite)} images, first in image {finite.argmin()}"
+        got = f"NaN or infinite pixels in {np.sum(~finite)} images, first in {finite.argmin()}"
         raise InputError(argument, got, "remove or repair them")
 
 

@@ -62,7 +62,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _open_split(tfds: Any, name: str, split: str, folders: Sequence[Path]) -> Any:  # noqa: ANN401
+def _open_split(tfds: Any, name: str, split: str, folders: Sequence[Path]) -> Any:
     base = re.split("[/:]", name)[0]
     folder = next((folder for folder in folders if (folder / base).is_dir()), None)
     try:
@@ -82,13 +82,13 @@ def _open_split(tfds: Any, name: str, split: str, folders: Sequence[Path]) -> An
         raise InputError("data", f"tfds:{name}, whose {split} split is not here", cure) from error
 
 
-def _image_and_label(name: str, info: Any) -> tuple[str, str, tuple[str, ...]]:  # noqa: ANN401
+def _image_and_label(name: str, info: Any) -> tuple[str, str, tuple[str, ...]]:
     """Finds the feature names of image and label, and the class names."""
     features: Mapping[str, Any] = info.features
     keys = info.supervised_keys or ("image", "label")
     image_key, label_key = keys[0], keys[-1]
     if not {image_key, label_key} <= set(features) or not hasattr(features[label_key], "names"):
-        got = f"tfds:{name} with features {', '.join(features)}"
+        got = f"tfds:{name} with features {', '.join(sorted(features))}"
         raise InputError("data", got, "use a data set of images with one class label each")
     return image_key, label_key, tuple(features[label_key].names)
 

@@ -15,7 +15,7 @@ from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxntk.kernels.gram import ApplyFn, Outputs, Variables, check_outputs
+from jaxntk.kernels.gram import ApplyFn, Outputs, Variables, check_outputs, parameter_dtype
 from jaxntk.kernels.layer_kernels import LayerKernels, assemble, zero_kernels
 from jaxntk.kernels.parameters import Path, Places
 
@@ -45,7 +45,7 @@ def coupled_kernels(
         tile: rows of the Jacobian held at once, twice; None holds all n once. Tiles recompute rows.
 
     Returns:
-        For each path an array ``(*leading axes, n, n)`` in the dtype of ``x``.
+        For each path an array ``(*leading axes, n, n)`` in the dtype of the parameters.
     """
     params = traverse_util.flatten_dict(dict(variables["params"]))
     chosen = {path: params[path] for path in places.leading}
@@ -56,11 +56,12 @@ def coupled_kernels(
 
     out, pull_back = jax.vjp(logits, chosen)
     classes = out.shape[1]
+    dtype = parameter_dtype(variables)
 
     def rows(examples: Array, weights: Array) -> Rows:
         def row(example: Array) -> dict[Path, Array]:
             one_hot = jnp.arange(len(x)) == example
-            return pull_back(one_hot.astype(x.dtype)[:, None] * weights[None, :])[0]
+            return pull_back(one_hot.astype(out.dtype)[:, None] * weights[None, :])[0]
 
         return lax.map(row, examples, batch_size=min(ROWS_AT_ONCE, len(examples)))
 
@@ -77,16 +78,16 @@ def coupled_kernels(
             )
             return _inner_products(left, right, places)
 
-        return assemble(block, len(x), tile, places, x.dtype)
+        return assemble(block, len(x), tile, places, dtype)
 
     if check_outputs(outputs) == "sum":
-        return kernels(jnp.ones(classes, x.dtype))
+        return kernels(jnp.ones(classes, out.dtype))
 
     def add_class(sums: LayerKernels, weights: Array) -> tuple[LayerKernels, None]:
         return jax.tree.map(jnp.add, sums, kernels(weights)), None
 
-    zeros = zero_kernels(places, (len(x), len(x)), x.dtype)
-    return lax.scan(add_class, zeros, jnp.eye(classes, dtype=x.dtype))[0]
+    zeros = zero_kernels(places, (len(x), len(x)), dtype)
+    return lax.scan(add_class, zeros, jnp.eye(classes, dtype=out.dtype))[0]
 
 
 def _inner_products(left: Rows, right: Rows, places: Places) -> LayerKernels:

@@ -49,10 +49,10 @@ def gram_kernels(
             the block of the first ``a`` images against the last ``b``.
 
     Returns:
-        For each path an array ``(*leading axes, rows, columns)`` in the dtype of ``x``.
+        For each path an array ``(*leading axes, rows, columns)`` in the dtype of the parameters.
     """
     shape = block or (len(x), len(x))
-    zeros = zero_kernels(places, shape, x.dtype)
+    zeros = zero_kernels(places, shape, parameter_dtype(variables))
 
     def logits(gram: LayerKernels) -> Array:
         return apply_fn({**variables, "gram": traverse_util.unflatten_dict(gram)}, x)
@@ -102,7 +102,19 @@ def tiled_gram_kernels(
         both = jnp.concatenate([tiles[row], tiles[column]])
         return gram_kernels(apply_fn, variables, both, places, outputs=outputs, block=(tile, tile))
 
-    return assemble(block, len(x), tile, places, x.dtype)
+    return assemble(block, len(x), tile, places, parameter_dtype(variables))
+
+
+def parameter_dtype(variables: Variables) -> jnp.dtype:
+    """Returns the dtype of a network's parameters, in which its kernels are computed.
+
+    Args:
+        variables: the Flax collections.
+
+    Returns:
+        The dtype that all parameters share.
+    """
+    return jnp.result_type(*jax.tree.leaves(variables["params"]))
 
 
 def check_outputs(outputs: str) -> Outputs:

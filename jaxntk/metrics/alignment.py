@@ -72,9 +72,8 @@ def lga_centred(gram: LabelledGram) -> Score:
         Cortes, Mohri, Rostamizadeh, "Algorithms for learning kernels based on centered alignment",
         JMLR 13 (2012); as CKA in Kornblith et al., ICML 2019, arXiv 1905.00414.
     """
-    return _cosine(
-        _double_centred(gram.unit_NxN), _double_centred(gram.same_label_NxN), gram.unit_NxN, gram.eps
-    )
+    kernel, target = gram.unit_NxN, gram.same_label_NxN
+    return _cosine(_double_centred(kernel), _double_centred(target), kernel, gram.eps)
 
 
 def _pearson(gram: LabelledGram, entries_NxN: Bool[np.ndarray, "n n"]) -> Score:

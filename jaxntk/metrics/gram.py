@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +43,7 @@ class LabelledGram:
         labels_N: np.ndarray | jax.Array,
         *,
         kernel_dtype: DTypeLike | None = None,
-    ) -> Self:
+    ) -> "LabelledGram":
         """Checks shapes and types and copies to float64.
 
         Args:

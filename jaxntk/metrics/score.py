@@ -4,7 +4,6 @@ import enum
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import scipy.stats
@@ -72,13 +71,13 @@ class Score:
         return hash((self.value, self.status))
 
     @classmethod
-    def of(cls, value: float) -> Self:
+    def of(cls, value: float) -> "Score":
         """Returns a valid score, or :attr:`Status.NONFINITE` where ``value`` is not finite."""
         value = float(value)
         return cls(value, Status.OK) if math.isfinite(value) else cls.invalid(Status.NONFINITE)
 
     @classmethod
-    def invalid(cls, status: Status) -> Self:
+    def invalid(cls, status: Status) -> "Score":
         """Returns a score without a value."""
         return cls(math.nan, status)
 
@@ -92,7 +91,7 @@ class Score:
         return {"value": self.value if self.valid else None, "status": str(self.status)}
 
     @classmethod
-    def from_json(cls, row: Mapping[str, object]) -> Self:
+    def from_json(cls, row: Mapping[str, object]) -> "Score":
         """Reads what :meth:`to_json` wrote.
 
         Args:

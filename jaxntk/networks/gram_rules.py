@@ -18,6 +18,10 @@ The shape of ``gram`` says which block is wanted, for a batch of n examples:
 
 A ``gram`` of ``None`` means that no kernel is wanted for that parameter.
 
+Outputs have the dtype of the input; derivatives and Gram matrices are computed in the dtype of the
+parameter. Activations in float64 over parameters in float32 thus give float32 kernels of exactly
+the right activation pattern: in float32 alone a few inputs of a ReLU change sign by rounding.
+
 The input gradient of a convolution is written as a plain convolution with the flipped kernel and
 its weight gradient as contractions over shifted slices: XLA's CPU backend runs automatic
 differentiation's own convolution gradients far slower inside ``scan`` and ``switch`` than outside.
@@ -107,15 +111,18 @@ def add_bias(
         ``x + bias``.
     """
     del gram
-    return x + _over_last(bias, x.ndim)
+    return x + _over_last(bias, x)
 
 
-def _add_bias_fwd(x: Array, bias: Array, gram: Gram | None) -> tuple[Array, Gram | None]:
-    return add_bias(x, bias, gram), gram
+def _add_bias_fwd(
+    x: Array, bias: Array, gram: Gram | None
+) -> tuple[Array, tuple[Array, Gram | None]]:
+    return add_bias(x, bias, gram), (bias, gram)
 
 
-def _add_bias_bwd(gram: Gram | None, ct: Array) -> tuple[Array, Array, Gram | None]:
-    grad = ct.reshape(ct.shape[0], -1, ct.shape[-1]).sum(axis=1)
+def _add_bias_bwd(saved: tuple[Array, Gram | None], ct: Array) -> tuple[Array, Array, Gram | None]:
+    bias, gram = saved
+    grad = ct.astype(bias.dtype).reshape(ct.shape[0], -1, ct.shape[-1]).sum(axis=1)
     return ct, grad.sum(axis=0), None if gram is None else gram_block(grad, gram.shape)
 
 
@@ -137,7 +144,7 @@ def multiply_scale(
         ``x * scale``.
     """
     del gram
-    return x * _over_last(scale, x.ndim)
+    return x * _over_last(scale, x)
 
 
 def _multiply_scale_fwd(
@@ -150,9 +157,9 @@ def _multiply_scale_bwd(
     saved: tuple[Array, Array, Gram | None], ct: Array
 ) -> tuple[Array, Array, Gram | None]:
     x, scale, gram = saved
-    grad = (ct * x).reshape(x.shape[0], -1, x.shape[-1]).sum(axis=1)
+    grad = (ct * x).astype(scale.dtype).reshape(x.shape[0], -1, x.shape[-1]).sum(axis=1)
     grad_gram = None if gram is None else gram_block(grad, gram.shape)
-    return ct * _over_last(scale, ct.ndim), grad.sum(axis=0), grad_gram
+    return ct * _over_last(scale, ct), grad.sum(axis=0), grad_gram
 
 
 multiply_scale.defvjp(_multiply_scale_fwd, _multiply_scale_bwd)
@@ -173,23 +180,24 @@ def dense(
         ``x @ kernel``.
     """
     del gram
-    return jnp.einsum("nti,io->nto", x, kernel, precision=HIGHEST)
+    return jnp.einsum("nti,io->nto", x, kernel.astype(x.dtype), precision=HIGHEST)
 
 
 def _dense_fwd(
     x: Array, kernel: Array, gram: Gram | None
 ) -> tuple[Array, tuple[Array, Array, Gram | None]]:
-    return dense(x, kernel, gram), (x, kernel, gram)
+    return dense(x, kernel, gram), (x.astype(kernel.dtype), kernel, gram)
 
 
 def _dense_bwd(
     saved: tuple[Array, Array, Gram | None], ct: Array
 ) -> tuple[Array, Array, Gram | None]:
     x, kernel, gram = saved
+    narrow = ct.astype(kernel.dtype)
     return (
-        jnp.einsum("nto,io->nti", ct, kernel, precision=HIGHEST),
-        jnp.einsum("nti,nto->io", x, ct, precision=HIGHEST),
-        None if gram is None else outer_gram(x, ct, gram.shape),
+        jnp.einsum("nto,io->nti", narrow, kernel, precision=HIGHEST).astype(ct.dtype),
+        jnp.einsum("nti,nto->io", x, narrow, precision=HIGHEST),
+        None if gram is None else outer_gram(x, narrow, gram.shape),
     )
 
 
@@ -217,7 +225,7 @@ def conv(
         The cross-correlation of images and kernel.
     """
     del gram
-    return _plain_conv(x, kernel, stride=stride, padding=((padding, padding),) * 2)
+    return _plain_conv(x, kernel.astype(x.dtype), stride=stride, padding=((padding, padding),) * 2)
 
 
 def _plain_conv(
@@ -242,20 +250,22 @@ def _plain_conv(
 def _conv_fwd(
     x: Array, kernel: Array, gram: Gram | None, stride: int, padding: int
 ) -> tuple[Array, tuple[Array, Array, Gram | None]]:
-    return conv(x, kernel, gram, stride, padding), (x, kernel, gram)
+    return conv(x, kernel, gram, stride, padding), (x.astype(kernel.dtype), kernel, gram)
 
 
 def _conv_bwd(
     stride: int, padding: int, saved: tuple[Array, Array, Gram | None], ct: Array
 ) -> tuple[Array, Array, Gram | None]:
     x, kernel, gram = saved
+    narrow = ct.astype(kernel.dtype)
     slices = _shifted_slices(x, kernel.shape[0], stride, padding, ct.shape[1:3])
-    flat_ct = ct.reshape(ct.shape[0], -1, ct.shape[-1])
-    grad = jnp.stack(
-        [jnp.einsum("nti,nto->io", tokens, flat_ct, precision=HIGHEST) for tokens in slices]
-    ).reshape(kernel.shape)
+    flat_ct = narrow.reshape(ct.shape[0], -1, ct.shape[-1])
+    grad = jnp.stack([
+        jnp.einsum("nti,nto->io", tokens, flat_ct, precision=HIGHEST) for tokens in slices
+    ]).reshape(kernel.shape)
     grad_gram = None if gram is None else _conv_gram(slices, flat_ct, gram.shape)
-    return _conv_input_grad(ct, kernel, x.shape, stride, padding), grad, grad_gram
+    input_grad = _conv_input_grad(narrow, kernel, x.shape, stride, padding)
+    return input_grad.astype(ct.dtype), grad, grad_gram
 
 
 def _conv_input_grad(
@@ -299,5 +309,5 @@ def _conv_gram(slices: list[Array], flat_ct: Array, shape: tuple[int, ...]) -> G
 conv.defvjp(_conv_fwd, _conv_bwd)
 
 
-def _over_last(vector: Array, ndim: int) -> Array:
-    return vector.reshape((1,) * (ndim - 1) + vector.shape)
+def _over_last(vector: Array, like: Array) -> Array:
+    return vector.astype(like.dtype).reshape((1,) * (like.ndim - 1) + vector.shape)

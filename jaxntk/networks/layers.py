@@ -176,7 +176,9 @@ class BatchNorm(nn.Module):
         bias = parameter(self, "bias", nn.initializers.zeros, shape, x)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, x.dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, x.dtype)
-        out, used = normalize(x, self.normalizer, (mean.value, var.value))
+        out, used = normalize(
+            x, self.normalizer, (mean.value.astype(x.dtype), var.value.astype(x.dtype))
+        )
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             mean.value, var.value = used
         out = gram_rules.multiply_scale(out, scale.value, scale.gram)

@@ -104,7 +104,9 @@ class Edge(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, (channels,), x.dtype)
         # Without recomputation the switch would save what every branch needs, zeros included.
         apply = jax.checkpoint(partial(apply_operation, normalizer=self.normalizer))
-        out, used = apply(op, x, convolutions, (mean.value, var.value))
+        out, used = apply(
+            op, x, convolutions, tuple(moment.value.astype(x.dtype) for moment in (mean, var))
+        )
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             mean.value, var.value = used
         return out

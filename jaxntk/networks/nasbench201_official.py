@@ -62,7 +62,9 @@ def count_cells(weights: Weights) -> int:
 
 def _get(weights: Weights, name: str) -> np.ndarray:
     if name not in weights:
-        raise InputError("weights", f"no {name!r}", "give a file with every parameter of the network")
+        raise InputError(
+            "weights", f"no {name!r}", "give a file with every parameter of the network"
+        )
     return np.asarray(weights[name])
 
 

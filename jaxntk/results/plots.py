@@ -13,17 +13,25 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
+from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from jaxntk.errors import InputError
 from jaxntk.results import theme
 from jaxntk.results.correlation import Correlation
-from jaxntk.results.text import BASELINE_NAMES, interval, number
+from jaxntk.results.text import interval, number, score_name
 from jaxntk.spaces.nasbench201 import EDGES, OPS, encode
 
 # More dots than this are drawn as one picture instead of a shape each.
 _RASTERIZE_FROM = 500
 # Positive scores that span more than this factor are drawn on a logarithmic axis.
 _LOG_SPAN = 50.0
+# Scores from here on are written with a prefix, 1,200,000 as 1.2M.
+_PREFIXES_FROM = 10_000
+# Accuracies whose error rates span more than this factor are drawn over the logarithm of the error;
+# half a percent is added to it, which keeps an accuracy of 100 % finite.
+_ERROR_SPAN = 5.0
+_FULL = 100.5
+_ACCURACY_TICKS = (10, 50, 70, 80, 90, 95, 98, 99, 100)
 # A few large entries of a Gram matrix would hide all others.
 _CLIPPED_PERCENTILES = (1.0, 99.0)
 _MAX_CLASS_TICKS = 12
@@ -49,8 +57,8 @@ _OPERATION_NAMES = {
 
 
 def scatter_figure(
-    score: Float[np.ndarray, "n"],
-    truth: Float[np.ndarray, "n"],
+    score: Float[np.ndarray, " n"],
+    truth: Float[np.ndarray, " n"],
     name: str,
     direction: Literal["higher", "lower"],
     correlation: Correlation,
@@ -59,8 +67,9 @@ def scatter_figure(
 ) -> Figure:
     """Draws the accuracy of each cell over its score.
 
-    The axis is logarithmic where all valid scores are positive and span a factor of 50. Cells with
-    an invalid score stand as crosses in a strip of their own, at the worse end.
+    The score axis is logarithmic where all valid scores are positive and span a factor of 50, the
+    accuracy axis in the error rate where that spans a factor of 5. Cells with an invalid score
+    stand as crosses in a strip of their own, at the worse end.
 
     Args:
         score: the score as computed; NaN where it is invalid.
@@ -81,26 +90,21 @@ def scatter_figure(
     valid = np.isfinite(score)
     figure = Figure(figsize=(3.5, 3.1), layout="constrained")
     ax, strip = _scatter_axes(figure, direction, with_strip=not valid.all())
-    ax.scatter(
-        score[valid],
-        truth[valid],
-        s=14,
-        color=colour,
-        alpha=0.55,
-        linewidths=0,
-        rasterized=score.size > _RASTERIZE_FROM,
-    )
+    many = score.size > _RASTERIZE_FROM
+    dots = {"s": 5, "alpha": 0.3} if many else {"s": 14, "alpha": 0.55}
+    ax.scatter(score[valid], truth[valid], color=colour, linewidths=0, rasterized=many, **dots)
     if strip is not None:
         # Spread sideways by order, so that crosses of like accuracy stay apart.
         sideways = np.linspace(0.0, 1.0, int(np.sum(~valid)) + 2)[1:-1]
         strip.scatter(sideways, truth[~valid], s=16, marker="x", color=theme.INVALID, lw=0.9)
-    if _spans_decades(score[valid]):
-        ax.set_xscale("log")
-    arrow = {"higher": "higher is better \N{RIGHTWARDS ARROW}"}.get(
-        direction, "\N{LEFTWARDS ARROW} lower is better"
-    )
-    ax.set_xlabel(arrow, color=theme.MUTED, fontsize=9)
-    figure.suptitle(name, x=0.02, ha="left", color=theme.INK, fontsize=10, parse_math=False)
+    _scale_scores(ax, score[valid])
+    _scale_accuracy(ax, truth)
+    better = "higher is better \N{RIGHTWARDS ARROW}"
+    if direction == "lower":
+        better = "\N{LEFTWARDS ARROW} lower is better"
+    ax.set_xlabel(better, color=theme.MUTED, fontsize=9)
+    ax.set_title(name, loc="left", color=theme.INK, fontsize=10, pad=17, parse_math=False)
+    _under_title(ax, correlation)
     return figure
 
 
@@ -130,7 +134,7 @@ def correlation_figure(summary: Mapping[str, Any]) -> Figure:
     bars.grid(axis="y", visible=False)
     bars.spines["left"].set_visible(False)
     bars.axvline(0, color=theme.MUTED, linewidth=0.8)
-    names = [BASELINE_NAMES.get(name, name) for name, _ in rows]
+    names = [score_name(name) for name, _ in rows]
     bars.set_yticks(places, names, parse_math=False)
     bars.tick_params(axis="y", labelcolor=theme.INK)
     bars.set_ylim(min(places, default=0) - 0.6, 0.6)
@@ -140,7 +144,7 @@ def correlation_figure(summary: Mapping[str, Any]) -> Figure:
 
 
 def gram_figure(
-    gram_NxN: Float[np.ndarray, "n n"], labels_N: Int[np.ndarray, "n"], title: str
+    gram_NxN: Float[np.ndarray, "n n"], labels_N: Int[np.ndarray, " n"], title: str
 ) -> Figure:
     """Draws a Gram matrix with its images sorted by class.
 
@@ -171,8 +175,10 @@ def gram_figure(
         extent=(0, num, num, 0),
     )
     _mark_classes(ax, labels_N)
-    bar = figure.colorbar(image, ax=ax, extend="both", aspect=26, pad=0.03)
+    ticks = None if low < high else [low]
+    bar = figure.colorbar(image, ax=ax, extend="both", aspect=26, pad=0.03, ticks=ticks)
     bar.ax.tick_params(length=0, colors=theme.MUTED, labelsize=8)
+    bar.ax.ticklabel_format(scilimits=(-2, 3))
     bar.ax.yaxis.get_offset_text().set(color=theme.MUTED, fontsize=8)
     for spine in (*ax.spines.values(), *bar.ax.spines.values()):
         spine.set_visible(False)
@@ -220,10 +226,20 @@ def _scatter_axes(figure: Figure, direction: str, *, with_strip: bool) -> tuple[
         _style(strip)
         strip.grid(axis="x", visible=False)
         strip.set(xlim=(0, 1), xticks=[0.5])
-        strip.set_xticklabels(["invalid"], color=theme.INVALID)
+        strip.set_xticklabels(["invalid"], color=theme.INVALID, fontsize=7.5)
     _style(ax)
     figure.axes[0].set_ylabel("accuracy (%)", color=theme.MUTED, fontsize=9)
     return ax, strip
+
+
+def _under_title(ax: Axes, correlation: Correlation) -> None:
+    line = f"tau {number(correlation.kendall, correlation.n)}"
+    if correlation.kendall is None:
+        line = "tau undefined"
+    if correlation.kendall_ci95 is not None:
+        line += f" ({interval(correlation.kendall_ci95, correlation.n)})"
+    place = {"xy": (0, 1), "xytext": (0, 5), "xycoords": "axes fraction"}
+    ax.annotate(line, **place, textcoords="offset points", color=theme.MUTED, fontsize=9)
 
 
 def _style(ax: Axes) -> None:
@@ -235,8 +251,34 @@ def _style(ax: Axes) -> None:
         spine.set(color=theme.FAINT, linewidth=0.8)
 
 
-def _spans_decades(values: np.ndarray) -> bool:
-    return bool(values.size and values.min() > 0 and values.max() > _LOG_SPAN * values.min())
+def _scale_scores(ax: Axes, score: np.ndarray) -> None:
+    if not score.size:
+        ax.set_xticks([])
+        return
+    if score.min() > 0 and score.max() > _LOG_SPAN * score.min():
+        ax.set_xscale("log")
+        return
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=bool(np.all(score == np.round(score)))))
+    if np.abs(score).max() >= _PREFIXES_FROM:
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _scale_accuracy(ax: Axes, truth: np.ndarray) -> None:
+    """Spreads the accurate cells, most of them, by the logarithm of the error rate."""
+    errors = _FULL - truth
+    if not truth.size or errors.min() <= 0 or errors.max() < _ERROR_SPAN * errors.min():
+        return
+    ax.set_yscale("function", functions=(_error_place, lambda place: _FULL - np.exp(-place)))
+    margin = (errors.max() / errors.min()) ** 0.06
+    low, high = _FULL - errors.max() * margin, _FULL - errors.min() / margin
+    ax.set_ylim(low, high)
+    ax.yaxis.set_major_locator(FixedLocator([t for t in _ACCURACY_TICKS if low <= t <= high]))
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _error_place(accuracy: np.ndarray) -> np.ndarray:
+    # Matplotlib also asks for places outside of the axis.
+    return -np.log(np.maximum(_FULL - accuracy, 0.01))
 
 
 def _by_kendall(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -251,7 +293,8 @@ def _by_kendall(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mappin
 
 def _bar(ax: Axes, place: float, row: Mapping[str, Any], colour: str) -> None:
     if row["kendall"] is None:
-        ax.text(0, place, "  undefined", va="center", color=theme.INVALID, fontsize=9)
+        offset = {"xytext": (5, 0), "textcoords": "offset points"}
+        ax.annotate("undefined", (0, place), **offset, va="center", color=theme.INVALID, fontsize=9)
         return
     ax.barh(place, row["kendall"], height=0.62, color=colour, alpha=0.85, linewidth=0)
     if row["kendall_ci95"] is not None:
@@ -302,6 +345,5 @@ def _edge(ax: Axes, start: int, end: int, operation: str) -> None:
     ax.add_patch(arrow)
     x, y = _LABELS[end, start]
     box = {"boxstyle": "round,pad=0.25", "facecolor": theme.SURFACE, "edgecolor": "none"}
-    ax.text(
-        x, y, _OPERATION_NAMES[operation], color=colour, fontsize=9, ha="center", va="center", bbox=box
-    )
+    style = {"color": colour, "fontsize": 9, "ha": "center", "va": "center", "bbox": box}
+    ax.text(x, y, _OPERATION_NAMES[operation], **style)

@@ -34,7 +34,7 @@ STATUS_NOTES = {
 # What must be known to compare a score with another one, in every row of scores.jsonl.
 _KERNEL_TERMS = {
     "batch_norm": "BatchNorm mode",
-    "outputs": "kernel of",
+    "outputs": "kernel outputs",
     "parameters": "parameters in the kernel",
     "dtype": "precision",
 }
@@ -79,8 +79,7 @@ def render(run: Run) -> str:
     return environment.from_string(source).render(
         summary=summary,
         command=run.config.get("command", ""),
-        folder_command=f"jaxntk report {run.folder}",
-        palette=theme.palette(),
+        palette=theme.PALETTE,
         headline=headline(summary),
         setup=_setup(run),
         tables=[
@@ -117,7 +116,7 @@ def headline(summary: Mapping[str, Any]) -> list[str]:
     ]
     if baseline is not None:
         rival, other = baseline
-        rival = text.BASELINE_NAMES.get(rival, rival)
+        rival = text.score_name(rival)
         relation = _relation(row["kendall_ci95"], other["kendall_ci95"])
         sentences.append(f"The best trivial baseline, {rival}, reaches {_tau(other)}{relation}.")
     return sentences
@@ -129,12 +128,15 @@ def _best(rows: Mapping[str, Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]
 
 
 def _tau(row: Mapping[str, Any]) -> str:
-    bounds = text.interval(row["kendall_ci95"], row["n"])
-    suffix = "" if bounds == text.MISSING else f" (95 % interval {bounds})"
-    return text.number(row["kendall"], row["n"]) + suffix
+    tau, bounds = text.number(row["kendall"], row["n"]), row["kendall_ci95"]
+    if bounds is None:
+        return f"{tau} (no interval)"
+    # No line break inside of a number or an interval.
+    interval = text.interval(bounds, row["n"]).replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{tau} (95\N{NO-BREAK SPACE}% interval {interval})"
 
 
-def _relation(metric: list[float] | None, baseline: list[float] | None) -> str:
+def _relation(metric: list[text.Number] | None, baseline: list[text.Number] | None) -> str:
     if metric is None or baseline is None:
         return ""
     if metric[0] > baseline[1]:
@@ -148,9 +150,10 @@ def _setup(run: Run) -> list[tuple[str, str]]:
     summary = run.summary
     data, truth = summary["data"], summary["truth"]
     seconds, memory = summary.get("seconds", {}), summary.get("memory", {})
-    spread = " / ".join(text.plain(truth.get(key)) for key in ("min", "median", "max"))
+    inits = text.count(summary["num_inits"], "initialisation")
+    spread = " / ".join(text.accuracy(truth.get(key)) for key in ("min", "median", "max"))
     rows = [
-        ("cells", f"{summary['num_archs']}, each with {summary['num_inits']} initialisation(s)"),
+        ("cells", f"{summary['num_archs']}, each with {inits}"),
         ("images", _images(data)),
         ("standardisation", _standardization(data.get("standardization"))),
         *_kernel_terms(run.scores),
@@ -167,27 +170,32 @@ def _setup(run: Run) -> list[tuple[str, str]]:
 
 
 def _images(data: Mapping[str, Any]) -> str:
-    return f"{data['num_images']} of {data['name']}, {data['split']} split, {data['how']}, seed {data['seed']}"
+    return (
+        f"{data['num_images']} of {data['name']}, {data['split']} split, {data['how']}, "
+        f"seed {data['seed']}"
+    )
 
 
 def _standardization(moments: Mapping[str, Any] | None) -> str:
     if moments is None:
         return ""
-    mean, std = ([text.plain(value) for value in moments[key]] for key in ("mean", "std"))
+    mean, std = ([f"{value:.4g}" for value in moments[key]] for key in ("mean", "std"))
     return f"mean ({', '.join(mean)}), standard deviation ({', '.join(std)}) per channel"
 
 
 def _kernel_terms(scores: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Lists what every row says of its kernel; more than one value in a run would show as such."""
-    found = {key: dict.fromkeys(str(row[key]) for row in scores if key in row) for key in _KERNEL_TERMS}
-    return [(_KERNEL_TERMS[key], ", ".join(values)) for key, values in found.items()]
+    return [
+        (term, ", ".join(dict.fromkeys(str(row[key]) for row in scores if key in row)))
+        for key, term in _KERNEL_TERMS.items()
+    ]
 
 
 def _table(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     best = _best(rows)
     return [
         {
-            "name": text.BASELINE_NAMES.get(name, name),
+            "name": text.score_name(name),
             "direction": text.direction(row),
             "kendall": text.number(row["kendall"], row["n"]),
             "interval": text.interval(row["kendall_ci95"], row["n"]),
@@ -203,23 +211,28 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _scatters(run: Run) -> list[Markup]:
     truth = {row["arch"]: float(row["accuracy"]) for row in run.truth}
-    figures = []
-    for name, row in run.summary["metrics"].items():
-        figures.append(_scatter(name, row, mean_over_inits(run.scores, name), truth, theme.METRIC))
-    for name, row in run.summary["baselines"].items():
+    summary, figures = run.summary, []
+    for name, row in summary["metrics"].items():
+        score = mean_over_inits(run.scores, name)
+        figures.append(_scatter_figure(name, row, score, truth, theme.METRIC))
+    for name, row in summary["baselines"].items():
         score = {cell["arch"]: float(cell[name]) for cell in run.scores}
-        shown = text.BASELINE_NAMES.get(name, name)
-        figures.append(_scatter(shown, row, score, truth, theme.BASELINE))
-    return figures
+        shown = text.score_name(name)
+        figures.append(_scatter_figure(shown, row, score, truth, theme.BASELINE))
+    names = [*summary["metrics"], *summary["baselines"]]
+    return [
+        _svg(figure, f"scatter-{index}", f"accuracy over {name}")
+        for index, (name, figure) in enumerate(zip(names, figures, strict=True))
+    ]
 
 
-def _scatter(
+def _scatter_figure(
     name: str,
     row: Mapping[str, Any],
     score: Mapping[str, float],
     truth: Mapping[str, float],
     colour: str,
-) -> Markup:
+) -> Figure:
     archs = [arch for arch in score if arch in truth]
     bounds = row["kendall_ci95"]
     correlation = Correlation(
@@ -229,7 +242,7 @@ def _scatter(
         n=row["n"],
         invalid=row["invalid"],
     )
-    figure = plots.scatter_figure(
+    return plots.scatter_figure(
         np.array([score[arch] for arch in archs], np.float64),
         np.array([truth[arch] for arch in archs], np.float64),
         name,
@@ -237,7 +250,6 @@ def _scatter(
         correlation,
         colour=colour,
     )
-    return _svg(figure, f"scatter-{name}", f"accuracy over {name}")
 
 
 def _kernel_section(kernels: Kernels) -> dict[str, Any]:
@@ -246,17 +258,15 @@ def _kernel_section(kernels: Kernels) -> dict[str, Any]:
         ("best", kernels.best_gram, kernels.best_arch, kernels.best_accuracy),
         ("worst", kernels.worst_gram, kernels.worst_arch, kernels.worst_accuracy),
     ):
-        gram_plot = plots.gram_figure(gram, kernels.labels, f"Gram matrix, {side} cell")
-        cell_plot = plots.cell_figure(arch, f"{side} cell")
-        sides.append(
-            {
-                "side": side,
-                "arch": arch,
-                "accuracy": text.plain(accuracy),
-                "gram": _svg(gram_plot, f"gram-{side}", f"Gram matrix of the {side} cell"),
-                "cell": _svg(cell_plot, f"cell-{side}", f"the {side} cell, {arch}"),
-            }
-        )
+        gram_plot = plots.gram_figure(gram, kernels.labels, "kernel")
+        cell_plot = plots.cell_figure(arch, "cell")
+        sides.append({
+            "side": side,
+            "arch": arch,
+            "accuracy": text.accuracy(accuracy),
+            "gram": _svg(gram_plot, f"gram-{side}", f"Gram matrix of the {side} cell"),
+            "cell": _svg(cell_plot, f"cell-{side}", f"the {side} cell, {arch}"),
+        })
     return {"metric": kernels.metric, "num_images": len(kernels.labels), "sides": sides}
 
 
@@ -267,7 +277,8 @@ def _validity(run: Run) -> list[dict[str, Any]]:
         counts = count_statuses(run.scores, name)
         del counts["ok"]
         if counts or row["invalid"]:
-            notes.append({"name": name, "invalid": row["invalid"], "statuses": counts.most_common()})
+            statuses = counts.most_common()
+            notes.append({"name": name, "invalid": row["invalid"], "statuses": statuses})
     return notes
 
 
@@ -283,4 +294,4 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 def _svg(figure: Figure, key: str, label: str) -> Markup:
     # Not user input: inline_svg escapes every text and attribute that it serialises.
-    return Markup(theme.inline_svg(figure, key=key, label=label))  # noqa: S704
+    return Markup(theme.inline_svg(figure, key=key, label=label))

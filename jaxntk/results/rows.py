@@ -49,17 +49,9 @@ def append_row(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
     path = Path(path)
     line = (_dumps(path, row, indent=None) + "\n").encode()
     try:
-        with open(path, "ab+", buffering=0) as file:
-            end = _end_of_last_row(file.fileno())
-            file.truncate(end)
-            try:
-                _write_all(file.fileno(), line)
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
+        _append(path, line)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise InputError(*_write_fault(path, error)) from error
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -82,7 +74,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _cannot_read(path, error) from error
+        raise InputError(*_read_fault(path, error)) from error
     complete = data.split(b"\n")[:-1]
     return [_parse_row(path, number, line) for number, line in enumerate(complete, start=1)]
 
@@ -107,10 +99,10 @@ def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        raise InputError(*_write_fault(path, error)) from error
 
 
-def write_json_atomic(path: str | os.PathLike[str], obj: Any) -> None:  # noqa: ANN401
+def write_json_atomic(path: str | os.PathLike[str], obj: Any) -> None:
     """Writes an object as indented JSON; the file is whole or as it was before.
 
     Args:
@@ -140,7 +132,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         obj = json.loads(path.read_bytes())
     except OSError as error:
-        raise _cannot_read(path, error) from error
+        raise InputError(*_read_fault(path, error)) from error
     except ValueError as error:
         raise InputError(str(path), f"broken JSON ({error})", cure) from error
     if not isinstance(obj, dict):
@@ -170,6 +162,18 @@ def environment() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "git": _git_state(Path(__file__).resolve().parents[2]),
     }
+
+
+def _append(path: Path, line: bytes) -> None:
+    with open(path, "ab+", buffering=0) as file:
+        end = _end_of_last_row(file.fileno())
+        file.truncate(end)
+        try:
+            _write_all(file.fileno(), line)
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def _dumps(path: Path, obj: object, indent: int | None) -> str:
@@ -216,7 +220,8 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _cannot_write(path: Path, error: OSError) -> InputError:
+def _write_fault(path: Path, error: OSError) -> tuple[str, str, str]:
+    """Returns what `InputError` takes: argument, what it got, cure."""
     if error.errno in _NO_SPACE:
         cure = "free some space there or give another folder"
     elif error.errno in _NOT_ALLOWED:
@@ -224,13 +229,12 @@ def _cannot_write(path: Path, error: OSError) -> InputError:
     else:
         cure = "give a folder that exists and can be written to"
     reason = error.strerror or type(error).__name__
-    got = f"folder {path.parent}, where {path.name} cannot be written ({reason})"
-    return InputError("out", got, cure)
+    return "out", f"folder {path.parent}, where {path.name} cannot be written ({reason})", cure
 
 
-def _cannot_read(path: Path, error: OSError) -> InputError:
+def _read_fault(path: Path, error: OSError) -> tuple[str, str, str]:
     reason = error.strerror or type(error).__name__
-    return InputError(str(path), f"a file that cannot be read ({reason})", "give a readable one")
+    return str(path), f"a file that cannot be read ({reason})", "give a readable one"
 
 
 def _package_version(name: str) -> str | None:

@@ -42,7 +42,7 @@ class Kernels:
     metric: str
     best_gram: Float[np.ndarray, "n n"]
     worst_gram: Float[np.ndarray, "n n"]
-    labels: Int[np.ndarray, "n"]
+    labels: Int[np.ndarray, " n"]
     best_arch: str
     worst_arch: str
     best_accuracy: float
@@ -87,11 +87,11 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     folder = Path(folder)
     missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
     if missing == list(REQUIRED_FILES):
-        got = f"{folder}, which holds no run" if folder.is_dir() else f"{folder}, which is no folder"
-        raise InputError("out_dir", got, "give the --out folder of a run")
+        what = "holds no run" if folder.is_dir() else "is no folder"
+        raise InputError("out_dir", f"{folder}, which {what}", "give the --out folder of a run")
     if missing:
-        cure = f"run it to the end first: {_command(folder)}"
-        raise InputError("out_dir", f"{folder}, an unfinished run without {', '.join(missing)}", cure)
+        got = f"{folder}, an unfinished run without {', '.join(missing)}"
+        raise InputError("out_dir", got, f"run it to the end first: {_command(folder)}")
     summary = read_json(folder / "summary.json")
     lacking = [key for key in _SUMMARY_KEYS if key not in summary]
     if lacking:
@@ -156,7 +156,8 @@ def _load_kernels(path: Path) -> Kernels | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here: NumPy leaves a broken archive open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             return Kernels(
                 metric=str(stored["metric"]),
                 best_gram=np.asarray(stored["best_gram"], np.float64),

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from jaxntk.results.text import BASELINE_NAMES, direction, interval, number
+from jaxntk.results.text import count, direction, interval, number, score_name
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
@@ -21,7 +21,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     truth = summary["truth"]
     table = Table(
         title=f"{summary['experiment']}: rank correlation with accuracy ({truth['source']})",
-        caption=f"{summary['num_archs']} cells, {summary['num_inits']} initialisation(s); "
+        caption=f"{summary['num_archs']} cells, {count(summary['num_inits'], 'initialisation')}; "
         "tau is positive where a score, read in its better direction, agrees with the accuracy",
     )
     table.add_column("metric", no_wrap=True)
@@ -35,7 +35,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(*_cells(name, row), style="bold" if name == best else None)
     table.add_section()
     for name, row in summary["baselines"].items():
-        table.add_row(*_cells(BASELINE_NAMES.get(name, name), row), style="dim")
+        table.add_row(*_cells(score_name(name), row), style="dim")
     return table
 
 

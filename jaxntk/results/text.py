@@ -1,17 +1,36 @@
 """How numbers and names of a run are written for people, in the terminal and in the report."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-BASELINE_NAMES = {"params": "#params", "flops": "#FLOPs", "convolutions": "#convolutions"}
 MISSING = "\N{EN DASH}"
 
+# JSON writes a whole number without its point.
+Number = float | int
+
+_BASELINES = {"params": "#params", "flops": "#FLOPs", "convolutions": "#convolutions"}
 _MINUS = "\N{MINUS SIGN}"
 # Beyond this many cells the interval is narrow enough for a third decimal to mean something.
 _THREE_DECIMALS_FROM = 1000
 
 
-def number(value: float | None, n: int) -> str:
+def score_name(name: str) -> str:
+    """Writes the name of a metric or a baseline.
+
+    Args:
+        name: the key in the summary.
+
+    Returns:
+        The key itself for a metric; baselines are counts and get a number sign.
+
+    Example:
+        >>> score_name("flops"), score_name("trace")
+        ('#FLOPs', 'trace')
+    """
+    return _BASELINES.get(name, name)
+
+
+def number(value: Number | None, n: int) -> str:
     """Writes a correlation with as many decimals as its sample size bears.
 
     Args:
@@ -34,7 +53,7 @@ def number(value: float | None, n: int) -> str:
     return text.replace("-", _MINUS)
 
 
-def interval(bounds: Sequence[float] | None, n: int) -> str:
+def interval(bounds: Sequence[Number] | None, n: int) -> str:
     """Writes a confidence interval.
 
     Args:
@@ -54,37 +73,63 @@ def interval(bounds: Sequence[float] | None, n: int) -> str:
     return f"{number(low, n)} to {number(high, n)}"
 
 
-def direction(row: Mapping[str, Any]) -> str:
-    """Returns which way a score is better: ``"higher"`` or ``"lower"``.
+def direction(row: Mapping[str, Any]) -> Literal["higher", "lower"]:
+    """Says which way a score is better.
 
     Args:
         row: an entry of ``metrics`` or ``baselines`` in the summary.
+
+    Returns:
+        ``"higher"`` or ``"lower"``.
     """
     return "higher" if row["higher_is_better"] else "lower"
 
 
-def plain(value: float | None) -> str:
-    """Writes a score or an accuracy with four significant digits.
+def count(num: int, noun: str) -> str:
+    """Writes a count with its noun.
 
     Args:
-        value: any number, or None.
+        num: how many.
+        noun: the singular; its plural ends in s.
+
+    Returns:
+        The count and the singular or plural.
 
     Example:
-        >>> plain(93.6549), plain(1234567.0), plain(None)
-        ('93.65', '1.235e+06', '–')
-    """  # noqa: RUF002
-    return MISSING if value is None else f"{value:.4g}".replace("-", _MINUS)
+        >>> count(1, "cell"), count(3, "cell")
+        ('1 cell', '3 cells')
+    """
+    return f"{num} {noun}" if num == 1 else f"{num} {noun}s"
 
 
-def seconds(value: float | None) -> str:
+def accuracy(value: Number | None) -> str:
+    """Writes an accuracy in percent.
+
+    Args:
+        value: percent, or None.
+
+    Returns:
+        Two decimals, or a dash.
+
+    Example:
+        >>> accuracy(93.6549)
+        '93.65'
+    """
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def seconds(value: Number | None) -> str:
     """Writes a duration.
 
     Args:
         value: seconds, or None.
 
+    Returns:
+        Seconds, minutes or hours, or a dash.
+
     Example:
         >>> seconds(0.5), seconds(75.2), seconds(7300)
-        ('0.5 s', '1 min 15 s', '2 h 2 min')
+        ('0.5 s', '1 min 15 s', '2 h 1 min')
     """
     if value is None:
         return MISSING
@@ -97,11 +142,14 @@ def seconds(value: float | None) -> str:
     return f"{hours} h {minutes} min"
 
 
-def size(num_bytes: float | None) -> str:
+def size(num_bytes: Number | None) -> str:
     """Writes an amount of memory.
 
     Args:
         num_bytes: bytes, or None.
+
+    Returns:
+        Mebibytes or gibibytes, or a dash.
 
     Example:
         >>> size(1536 * 2**20)

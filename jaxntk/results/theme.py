@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's palette (2008), told apart with any colour vision, slightly darkened for text.
 INK = "#1b2026"
 MUTED = "#5c6670"
-FAINT = "#d3d8dd"
+FAINT = "#d8dce0"
 SURFACE = "#fdfdfe"
 METRIC = "#0669a3"
 BASELINE = "#b87a04"
@@ -22,26 +22,25 @@ OPERATION_COLOURS = {
     "nor_conv_3x3": "#0b5c93",
     "avg_pool_3x3": "#a8449a",
 }
-
-# The page defines these variables twice, for the light and for the dark scheme.
-_VARIABLES = {
-    INK: "--ink",
-    MUTED: "--muted",
-    FAINT: "--faint",
-    SURFACE: "--surface",
-    METRIC: "--metric",
-    BASELINE: "--baseline",
-    INVALID: "--invalid",
-    **{colour: f"--op-{name}" for name, colour in OPERATION_COLOURS.items()},
+# Name of the page's variable: the colour in figures and in the light scheme, then in the dark one.
+PALETTE = {
+    "--ink": (INK, "#e6e8ea"),
+    "--muted": (MUTED, "#9ba5ae"),
+    "--faint": (FAINT, "#353c43"),
+    "--surface": (SURFACE, "#1a1e22"),
+    "--metric": (METRIC, "#4fb0ea"),
+    "--baseline": (BASELINE, "#e3a938"),
+    "--invalid": (INVALID, "#f08a4b"),
+    "--op-none": (OPERATION_COLOURS["none"], "#77828c"),
+    "--op-skip": (OPERATION_COLOURS["skip_connect"], "#b9c1c8"),
+    "--op-conv1": (OPERATION_COLOURS["nor_conv_1x1"], "#35c79c"),
+    "--op-conv3": (OPERATION_COLOURS["nor_conv_3x3"], "#5db4f0"),
+    "--op-pool": (OPERATION_COLOURS["avg_pool_3x3"], "#db84cf"),
 }
-_FONT = re.compile(r"font-family:[^;]*;?\s*|(?<=font:)([^;]*?px)[^;]*")
+
+_FONT = re.compile(r"font-family:[^;]*;?\s*")
 _REFERENCE = re.compile(r"#([\w-]+)")
 _RASTER_DPI = 144
-
-
-def palette() -> dict[str, str]:
-    """Returns the page's variable name for each colour of the light scheme."""
-    return {variable: colour for colour, variable in _VARIABLES.items()}
 
 
 def inline_svg(figure: Figure, *, key: str, label: str) -> str:
@@ -105,6 +104,6 @@ def _adapt(element: ElementTree.Element, key: str, used: set[str]) -> None:
 
 def _restyle(value: str, key: str) -> str:
     value = value.replace("url(#", f"url(#{key}-")
-    for colour, variable in _VARIABLES.items():
+    for variable, (colour, _) in PALETTE.items():
         value = value.replace(colour, f"var({variable})")
     return _FONT.sub("", value)

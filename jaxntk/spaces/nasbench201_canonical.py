@@ -41,9 +41,9 @@ PATHS = tuple(
 def live_edges(arch: ArchLike) -> Bool[np.ndarray, "6"]:
     """Marks the edges that the output depends on; the others are dead branches.
 
-    An edge is live when it lies on a path from input to output without a ``none``. A dead edge never
-    touches the output: its operation is ``none``, what enters it is zero, or what leaves it is
-    multiplied by zero.
+    An edge is live when it lies on a path from input to output without a ``none``. A dead edge
+    never touches the output: its operation is ``none``, what enters it is zero, or what leaves it
+    is multiplied by zero.
 
     Args:
         arch: six operations, integers 0..4.
@@ -131,8 +131,8 @@ def function_form(arch: ArchLike) -> str:
     that every node is a flat sum of terms ``x`` (the input) and ``op(sum)``. Terms are sorted and
     repeated as often as they occur: ``x+x`` is not ``x``.
 
-    Cells that are equal up to the naming of weights have equal forms. The converse needs care in 326
-    of the 4,930 classes: ``nor_conv_3x3(x)+nor_conv_3x3(x)`` is two convolutions in one cell and one
+    Cells that are equal up to the naming of weights have equal forms. The converse fails in 326 of
+    the 4,930 classes: ``nor_conv_3x3(x)+nor_conv_3x3(x)`` is two convolutions in one cell and one
     convolution used twice, through a skip connection, in another. Their scores differ, so a score
     may be copied only between cells of equal :func:`tied_function_form`.
 

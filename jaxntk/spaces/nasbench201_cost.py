@@ -7,7 +7,8 @@ average pooling and a linear classifier.
 The published counts are those of the networks the benchmark trained: every batch normalisation,
 those inside cells too, has a scale and a shift, and no convolution has a bias. FLOPs are
 multiply-accumulates of convolutions and classifier, plus one for each of the classifier's biases;
-normalisation, pooling, ReLU and sums count nothing. Branches that no output depends on count in full.
+normalisation, pooling, ReLU and sums count nothing. Branches the output does not depend on count in
+full.
 """
 
 from typing import NamedTuple
@@ -82,19 +83,19 @@ def population_costs(
         cure = f"the network halves the image twice; give a multiple of {STAGES[-1]}"
         raise InputError("image_size", image_size, cure)
     cells = check_archs(archs)
-    counts = {size: np.sum(cells == op, axis=1) for size, op in CONVOLUTIONS.items()}
-    params, flops = _skeleton(channels, num_classes, in_channels, image_size)
-    edge_params = {size: 0 for size in CONVOLUTIONS}
-    edge_flops = {size: 0 for size in CONVOLUTIONS}
+    counts = np.stack([np.sum(cells == op, axis=1) for op in CONVOLUTIONS.values()], axis=1)
+    areas = np.array(list(CONVOLUTIONS)) ** 2
+    edge_params, edge_flops = np.zeros_like(areas), np.zeros_like(areas)
     for factor in STAGES:
         width, pixels = factor * channels, (image_size // factor) ** 2
-        for size in CONVOLUTIONS:
-            edge_params[size] += cells_per_stage * (size**2 * width**2 + 2 * width)
-            edge_flops[size] += cells_per_stage * size**2 * width**2 * pixels
+        weights = areas * width**2
+        edge_params += cells_per_stage * (weights + 2 * width)
+        edge_flops += cells_per_stage * weights * pixels
+    params, flops = _skeleton(channels, num_classes, in_channels, image_size)
     return Costs(
-        params=params + sum(counts[size] * edge_params[size] for size in CONVOLUTIONS),
-        flops=flops + sum(counts[size] * edge_flops[size] for size in CONVOLUTIONS),
-        convolutions=sum(counts.values(), start=np.zeros(len(cells), np.int64)),
+        params=params + counts @ edge_params,
+        flops=flops + counts @ edge_flops,
+        convolutions=counts.sum(axis=1),
     )
 
 

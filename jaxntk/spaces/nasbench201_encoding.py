@@ -23,9 +23,7 @@ ArchLike: TypeAlias = Sequence[int] | Shaped[np.ndarray, "..."] | Shaped[jax.Arr
 """What is accepted as a cell; shape, type and range are checked where it is used."""
 
 _PLACE_VALUES = len(OPS) ** np.arange(NUM_EDGES - 1, -1, -1)
-_EXAMPLE = (
-    "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
-)
+_EXAMPLE = "|nor_conv_3x3~0|+|avg_pool_3x3~0|none~1|+|skip_connect~0|none~1|skip_connect~2|"
 _ARCH_PATTERN = re.compile(
     r"\+".join(
         r"\|" + "".join(rf"([^|~+]*)~{source}\|" for to, source in EDGES if to == node)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Int32, PRNGKeyArray
 
 from jaxntk.errors import InputError
@@ -101,7 +102,7 @@ def crossover(key: PRNGKeyArray, a: ArchLike, b: ArchLike) -> Int32[Array, "6"]:
 
 def _on_device(arch: ArchLike, argument: str) -> Int32[Array, "6"]:
     """Checks a cell as far as it is known (a traced one by its shape) and makes it a JAX array."""
-    if not isinstance(arch, jax.core.Tracer):
+    if not isinstance(arch, Tracer):
         return jnp.asarray(check_arch(arch, argument))
     if arch.shape != (NUM_EDGES,):
         cure = f"give {NUM_EDGES} operations, one an edge, shape ({NUM_EDGES},)"

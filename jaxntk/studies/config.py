@@ -6,6 +6,9 @@ Every field is a flag of ``jaxntk run`` (``num_archs`` is ``--num-archs``).
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import Int32
+
 from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.metrics import METRICS
@@ -19,13 +22,11 @@ LOCATIONS = ("data_dir", "table")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-    """Score NAS-Bench-201 cells at initialisation and hold every ranking against a ground truth."""
+class ScoreConfig:
+    """Score NAS-Bench-201 cells at initialisation."""
 
     data: str
     """Images: digits, npz:FILE or tfds:NAME."""
-    truth: str
-    """Ground truth: "train", or a column of the benchmark table such as cifar10/test/200."""
     batch_norm: Literal["batch", "frozen", "running"]
     """Batch normalisation while the kernel is taken; batch and running are exact and dear."""
     num_archs: int = 100
@@ -36,8 +37,6 @@ class ExperimentConfig:
     """Seed of the sample of cells."""
     data_dir: str | None = None
     """Folder of data files; by default what the environment variable JAXNTK_DATA names."""
-    table: str | None = None
-    """The benchmark table nasbench201.csv.gz; by default looked for in data_dir."""
     num_images: int = 64
     """Images the kernel is computed on."""
     batch: Literal["balanced", "first"] = "balanced"
@@ -60,12 +59,22 @@ class ExperimentConfig:
     """Kernel of the sum of logits, or trace over outputs of the full kernel."""
     parameters: Literal["lga", "all"] = "lga"
     """Parameters that enter the kernel: the official LGA choice, or all."""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Precision of network and kernel; metrics are always evaluated in float64."""
+    dtype: Literal["float32", "mixed", "float64"] = "float32"
+    """Precision; mixed is float64 activations, float32 kernel. Metrics are evaluated in float64."""
     tile: int | None = None
     """Images whose kernel is computed at a time, to bound memory; by default all at once."""
     metrics: tuple[str, ...] = tuple(METRICS)
     """Metrics to read off each kernel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(ScoreConfig):
+    """Score NAS-Bench-201 cells at initialisation and hold every ranking against a ground truth."""
+
+    truth: str
+    """Ground truth: "train", or a column of the benchmark table such as cifar10/test/200."""
+    table: str | None = None
+    """The benchmark table nasbench201.csv.gz; by default looked for in data_dir."""
     train_epochs: int = 2
     """With truth=train: epochs each cell is trained for."""
     train_batch_size: int = 64
@@ -109,6 +118,40 @@ class ExperimentConfig:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
 
 
+def validate_scoring(config: ScoreConfig) -> None:
+    """Checks what can be checked of a scoring before data are read.
+
+    Args:
+        config: the configuration.
+
+    Raises:
+        InputError: the first field that is wrong.
+    """
+    for name in ("channels", "cells_per_stage", "num_inits"):
+        _check_at_least(name, getattr(config, name), 1)
+    _check_at_least("num_images", config.num_images, 2)
+    for name in ("arch_seed", "batch_seed", "init_seed"):
+        _check_at_least(name, getattr(config, name), 0)
+    if config.tile is not None:
+        _check_at_least("tile", config.tile, 1)
+    if not config.archs:
+        _check_at_least("num_archs", config.num_archs, 1)
+        if config.num_archs > nasbench201.SPACE_SIZE:
+            cure = f"the space has {nasbench201.SPACE_SIZE} cells"
+            raise InputError("num_archs", config.num_archs, cure)
+    cells = [nasbench201.format_ops(parse_arch(arch)) for arch in config.archs]
+    for index, cell in enumerate(cells):
+        if cell in cells[:index]:
+            raise InputError("archs", f"{cell} twice", "give every cell once")
+    if not config.metrics:
+        raise InputError("metrics", "none", f"choose from {', '.join(METRICS)}")
+    for name in config.metrics:
+        if name not in METRICS:
+            cure = f"choose from {', '.join(METRICS)}{did_you_mean(name, METRICS)}"
+            raise InputError("metrics", repr(name), cure)
+    initialization(config.initializer)
+
+
 def validate(config: ExperimentConfig) -> None:
     """Checks everything that can be checked before data are read or anything is written.
 
@@ -118,36 +161,37 @@ def validate(config: ExperimentConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
-    at_least = {
-        "num_images": 2,
-        "channels": 1,
-        "cells_per_stage": 1,
-        "num_inits": 1,
-        "train_epochs": 1,
-        "train_batch_size": 2,
-        "train_repeats": 1,
-    }
-    if not config.archs:
-        at_least["num_archs"] = 2
-    for name, least in at_least.items():
-        _check_at_least(name, getattr(config, name), least)
-    for name in ("arch_seed", "batch_seed", "init_seed", "train_seed"):
-        _check_at_least(name, getattr(config, name), 0)
-    if config.tile is not None:
-        _check_at_least("tile", config.tile, 1)
-    if not config.archs and config.num_archs > nasbench201.SIZE:
-        raise InputError("num_archs", config.num_archs, f"the space has {nasbench201.SIZE} cells")
-    for arch in config.archs:
-        nasbench201.parse(arch)
-    if not config.metrics:
-        raise InputError("metrics", "none", f"choose from {', '.join(METRICS)}")
-    for name in config.metrics:
-        if name not in METRICS:
-            cure = f"choose from {', '.join(METRICS)}{did_you_mean(name, METRICS)}"
-            raise InputError("metrics", repr(name), cure)
-    initialization(config.initializer)
+    validate_scoring(config)
+    if config.archs:
+        if len(config.archs) < 2:
+            raise InputError("archs", "1 cell", "a ranking needs at least 2")
+    else:
+        _check_at_least("num_archs", config.num_archs, 2)
     if config.truth != TRAIN:
         Truth.parse(config.truth)
+    for name in ("train_epochs", "train_repeats"):
+        _check_at_least(name, getattr(config, name), 1)
+    _check_at_least("train_batch_size", config.train_batch_size, 2)
+    _check_at_least("train_seed", config.train_seed, 0)
+
+
+def parse_arch(text: str) -> Int32[np.ndarray, "6"]:
+    """Reads a cell in either of its written forms.
+
+    Args:
+        text: the benchmark's string, or six digits.
+
+    Returns:
+        The cell.
+
+    Raises:
+        InputError: it is neither.
+
+    Example:
+        >>> print(parse_arch("421211"))
+        [4 2 1 2 1 1]
+    """
+    return nasbench201.encode(text) if "|" in text else nasbench201.parse_ops(text)
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:

@@ -9,101 +9,174 @@ import io
 import resource
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from rich.console import Console
 
-from jaxntk.data.batches import Batch, Standardization, make_batch, standardize
-from jaxntk.data.images import ImageDataset, load_images
-from jaxntk.errors import InputError
-from jaxntk.metrics import evaluate
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.metrics import Status
 from jaxntk.results.report import write_report
-from jaxntk.results.rows import append_row, write_bytes_atomic, write_json_atomic
+from jaxntk.results.rows import read_json, write_bytes_atomic, write_json_atomic
 from jaxntk.results.terminal import summary_table
-from jaxntk.results.text import size
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import TRAIN, ExperimentConfig, validate
+from jaxntk.studies.job import Job, prepare
 from jaxntk.studies.progress import track
-from jaxntk.studies.scoring import CompiledKernel, KernelSettings, compile_kernel
+from jaxntk.studies.scoring import CompiledKernel
+from jaxntk.studies.score import GetKernel, compile_for_run, score_missing
 from jaxntk.studies.summarize import correlations, describe_truth
-from jaxntk.studies.truth import append_truth, table_accuracy, trained_accuracy, truth_source
+from jaxntk.studies.truth import (
+    AccuracyFn,
+    append_truth,
+    table_accuracy,
+    trained_accuracy,
+    truth_source,
+)
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """Everything a configuration determines before the first kernel is computed.
-
-    Args:
-        config: the configuration.
-        archs: the cells.
-        dataset: standardised images.
-        standardization: what they were standardised with.
-        batch: the images the kernel is computed on.
-    """
-
-    config: ExperimentConfig
-    archs: Int[np.ndarray, "num 6"]
-    dataset: ImageDataset
-    standardization: Standardization
-    batch: Batch
-
-    @property
-    def network(self) -> NasBench201:
-        """The network, in the batch-normalisation mode of the configuration."""
-        return NasBench201(
-            num_classes=self.dataset.num_classes,
-            channels=self.config.channels,
-            cells_per_stage=self.config.cells_per_stage,
-            batch_norm=BatchNormMode(self.config.batch_norm),
-            initializer=self.config.initializer,
-        )
-
-    @cached_property
-    def kernel(self) -> CompiledKernel:
-        """The kernel of any cell, compiled at first use."""
-        settings = KernelSettings(
-            batch_norm=self.config.batch_norm,
-            outputs=self.config.outputs,
-            parameters=self.config.parameters,
-            dtype=self.config.dtype,
-            tile=self.config.tile,
-        )
-        return compile_kernel(self.network, settings, self.batch.x)
-
-    @property
-    def compiled(self) -> CompiledKernel | None:
-        """The kernel if it has been compiled, else None."""
-        return self.__dict__.get("kernel")
-
-
-def prepare(config: ExperimentConfig) -> Job:
-    """Checks a configuration and loads what it names; writes nothing.
+def run(
+    config: ExperimentConfig, out: Path, *, experiment: str, command: str, console: Console
+) -> dict[str, Any]:
+    """Runs an experiment from its configuration to its report, or goes on with it.
 
     Args:
         config: the configuration.
+        out: folder of the run.
+        experiment: its name, for titles.
+        command: the line that starts it again.
+        console: where progress and the table of results are shown.
 
     Returns:
-        The job.
+        The summary, as written to ``summary.json``.
 
     Raises:
-        InputError: anything wrong with the configuration or the data.
+        InputError: anything wrong with configuration, data, table or folder.
     """
+    start = time.perf_counter()
     validate(config)
-    if config.archs:
-        archs = np.stack([nasbench201.parse(arch) for arch in config.archs])
-    else:
-        archs = nasbench201.sample(jax.random.key(config.arch_seed), config.num_archs)
-    dataset, numbers = standardize(load_images(config.data, data_dir=config.data_dir))
-    batch = make_batch(
-        dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
+    job = prepare(config)
+    # Found before anything is written, so that a table without a cell leaves nothing behind.
+    accuracy = _accuracy_fn(config, job)
+    run_folder.open_run(out, experiment, command, config)
+    kernel = cache(partial(compile_for_run, job, out, console))
+    score_missing(job, out / run_folder.SCORES, kernel, console)
+    truths = run_folder.rows_by_key(out / run_folder.TRUTH, ("ops",))
+    done = {ops for (ops,) in truths}
+    source = truth_source(config)
+    append_truth(
+        out / run_folder.TRUTH, job.archs, done, accuracy, source, partial(track, console=console)
     )
-    return Job(config, np.asarray(archs), dataset, numbers, batch)
+    summary = summarize(config, job, out, experiment, kernel)
+    summary["seconds"]["total"] = time.perf_counter() - start
+    write_json_atomic(out / run_folder.SUMMARY, summary)
+    report = write_report(out)
+    console.print(summary_table(summary))
+    console.print(f"report: {report}", soft_wrap=True, highlight=False)
+    return summary
+
+
+def _accuracy_fn(config: ExperimentConfig, job: Job) -> AccuracyFn:
+    if config.truth == TRAIN:
+        return trained_accuracy(config, job.network, job.dataset)
+    accuracy = table_accuracy(config)
+    for arch in job.archs:
+        accuracy(arch)
+    return accuracy
+
+
+def summarize(
+    config: ExperimentConfig, job: Job, out: Path, experiment: str, kernel: GetKernel
+) -> dict[str, Any]:
+    """Builds the summary of a run whose rows are complete, and keeps its two telling kernels.
+
+    Args:
+        config: the configuration.
+        job: the job it determined.
+        out: folder of the run.
+        experiment: its name.
+        kernel: gives the compiled kernel; called only if the two kernels are not kept yet.
+
+    Returns:
+        The content of ``summary.json``, without the total time.
+    """
+    scores = run_folder.rows_by_key(out / run_folder.SCORES, ("ops", "init_seed"))
+    truths = run_folder.rows_by_key(out / run_folder.TRUTH, ("ops",))
+    names = [nasbench201.format_ops(arch) for arch in job.archs]
+    seeds = range(config.init_seed, config.init_seed + config.num_inits)
+    rows = [[scores[name, seed] for seed in seeds] for name in names]
+    truth = np.array([truths[(name,)]["accuracy"] for name in names])
+    if not (out / run_folder.KERNELS).exists():
+        write_bytes_atomic(out / run_folder.KERNELS, telling_kernels(job, kernel(), rows, truth))
+    compilation = read_json(out / run_folder.COMPILATION)
+    return {
+        "experiment": experiment,
+        "truth": describe_truth(truth_source(config), truth),
+        "num_archs": len(names),
+        "num_inits": config.num_inits,
+        "data": {
+            "name": job.dataset.name,
+            "num_images": config.num_images,
+            "how": config.batch,
+            "seed": config.batch_seed,
+            "split": config.split,
+            "standardization": asdict(job.standardization),
+        },
+        **correlations(rows, truth, config.metrics),
+        "compilations": compilation["compilations"],
+        "seconds": {
+            "compile": compilation["seconds"],
+            "score": sum(row["seconds"] for cell in rows for row in cell),
+            "truth": sum(truths[(name,)]["seconds"] for name in names),
+        },
+        "memory": {
+            "estimate_bytes": compilation["memory_bytes"],
+            "peak_rss_bytes": peak_rss_bytes(),
+        },
+    }
+
+
+def telling_kernels(
+    job: Job,
+    kernel: CompiledKernel,
+    rows: Sequence[Sequence[Mapping[str, Any]]],
+    truth: Float[np.ndarray, " num"],
+) -> bytes:
+    """Computes the kernels of the most and the least accurate cell, for the report.
+
+    Cells whose kernel is zero are passed over: there is nothing to see.
+
+    Args:
+        job: the job.
+        kernel: the compiled kernel.
+        rows: for each cell its rows of ``scores.jsonl``.
+        truth: accuracy of each cell, in percent.
+
+    Returns:
+        The content of ``kernels.npz``.
+    """
+    zero = [
+        any(score["status"] == Status.ZERO_KERNEL for score in cell[0]["metrics"].values())
+        for cell in rows
+    ]
+    visible = np.flatnonzero(~np.array(zero)) if not all(zero) else np.arange(len(truth))
+    arrays: dict[str, Any] = {"labels": job.batch.y, "metric": "accuracy"}
+    for word, pick in (("best", np.argmax), ("worst", np.argmin)):
+        index = int(visible[pick(truth[visible])])
+        arrays[f"{word}_gram"] = kernel(job.archs[index], job.config.init_seed)
+        arrays[f"{word}_arch"] = nasbench201.decode(job.archs[index])
+        arrays[f"{word}_accuracy"] = truth[index]
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def peak_rss_bytes() -> int:
+    """Returns the largest memory this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

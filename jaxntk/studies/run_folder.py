@@ -13,6 +13,7 @@ ENVIRONMENT = "environment.json"
 SCORES = "scores.jsonl"
 TRUTH = "truth.jsonl"
 KERNELS = "kernels.npz"
+COMPILATION = "compilation.json"
 SUMMARY = "summary.json"
 
 

@@ -18,6 +18,10 @@ from jaxntk.kernels.layer_kernels import LayerKernels, total
 from jaxntk.kernels.parameters import ParameterChoice, Places, places
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 
+Precision = Literal["float32", "mixed", "float64"]
+ACTIVATIONS: dict[Precision, str] = {"float32": "float32", "mixed": "float64", "float64": "float64"}
+PARAMETERS: dict[Precision, str] = {"float32": "float32", "mixed": "float32", "float64": "float64"}
+
 KernelFn = Callable[[Any, Array, Array], LayerKernels]
 
 
@@ -30,14 +34,15 @@ class KernelSettings:
             :class:`~jaxntk.networks.nasbench201.BatchNormMode`. There is no default.
         outputs: ``sum`` of logits or ``trace`` over outputs.
         parameters: which parameters enter: ``lga``, ``all`` or a rule on their path.
-        dtype: ``float32`` or ``float64``.
+        dtype: ``float32``, ``float64``, or ``mixed``: activations in float64, derivatives and
+            kernel in float32.
         tile: images (rows of the kernel) computed at a time; None for all at once.
     """
 
     batch_norm: Literal["batch", "frozen", "running"]
     outputs: Outputs = "sum"
     parameters: ParameterChoice = "lga"
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Precision = "float32"
     tile: int | None = None
 
 
@@ -112,6 +117,7 @@ class CompiledKernel:
         compile_seconds: how long the compilation took.
         memory_bytes: what the executable will hold at once, as the compiler reports it: arguments,
             results and temporary arrays; None where the backend does not tell.
+        compilations: how often the function was traced and compiled.
     """
 
     network: NasBench201
@@ -120,6 +126,7 @@ class CompiledKernel:
     executable: Callable[[Any, Array, Array], Array]
     compile_seconds: float
     memory_bytes: int | None
+    compilations: int
     _variables: dict[int, Any] = field(default_factory=dict)
 
     def variables(self, init_seed: int) -> Any:  # noqa: ANN401
@@ -134,13 +141,14 @@ class CompiledKernel:
         if init_seed not in self._variables:
             self._variables.clear()
             self._variables[init_seed] = init_variables(
-                self.network, jax.random.key(init_seed), self.x.shape[1:], self.x.dtype
+                self.network,
+                jax.random.key(init_seed),
+                self.x.shape[1:],
+                jnp.dtype(PARAMETERS[self.settings.dtype]),
             )
         return self._variables[init_seed]
 
-    def __call__(
-        self, arch: Int[np.ndarray, "6"], init_seed: int = 0
-    ) -> Float[np.ndarray, "n n"]:
+    def __call__(self, arch: Int[np.ndarray, "6"], init_seed: int = 0) -> Float[np.ndarray, "n n"]:
         """Returns the kernel of one cell.
 
         Args:
@@ -170,19 +178,26 @@ def compile_kernel(
     Raises:
         InputError: float64 without ``jax_enable_x64``, or images that are no (n, h, w, c) array.
     """
-    if settings.dtype == "float64" and not jax.config.read("jax_enable_x64"):
-        raise InputError("dtype", "float64", "call jax.config.update('jax_enable_x64', True) first")
+    if settings.dtype != "float32" and not jax.config.read("jax_enable_x64"):
+        raise InputError(
+            "dtype", settings.dtype, "call jax.config.update('jax_enable_x64', True) first"
+        )
     if x.ndim != 4 or min(x.shape[1:3]) < 4:
         cure = "give (n, height, width, channels) of at least 4x4 pixels: two reductions halve them"
         raise InputError("x", f"shape {x.shape}", cure)
-    images = jnp.asarray(x, settings.dtype)
+    images = jnp.asarray(x, ACTIVATIONS[settings.dtype])
+    dtype = jnp.dtype(PARAMETERS[settings.dtype])
     kernels = layer_kernel_fn(network, settings, images.shape[1:])
 
+    traces = 0
+
     def kernel(variables: Any, x: Array, arch: Array) -> Array:  # noqa: ANN401
+        nonlocal traces
+        traces += 1
         return total(kernels(variables, x, arch))
 
     variables = jax.eval_shape(
-        partial(init_variables, network, image_shape=images.shape[1:], dtype=images.dtype),
+        partial(init_variables, network, image_shape=images.shape[1:], dtype=dtype),
         jax.random.key(0),
     )
     start = time.perf_counter()
@@ -190,7 +205,7 @@ def compile_kernel(
     executable = jax.jit(kernel).lower(variables, images, arch).compile()
     seconds = time.perf_counter() - start
     return CompiledKernel(
-        network, settings, images, executable, seconds, _memory_bytes(executable)
+        network, settings, images, executable, seconds, _memory_bytes(executable), traces
     )
 
 

@@ -13,15 +13,17 @@ BASELINES = ("params", "flops", "convolutions")
 """Trivial scores, all of them the higher the better."""
 
 
-def mean_score(scores: Sequence[Score]) -> Score:
-    """Averages a metric over initialisations; invalid if any of them is.
+def mean_over_rows(rows: Sequence[Mapping[str, Any]], metric: str) -> Score:
+    """Averages a metric of one cell over its initialisations; invalid if any of them is.
 
     Args:
-        scores: one an initialisation.
+        rows: rows of ``scores.jsonl``, one an initialisation.
+        metric: name of the metric.
 
     Returns:
         The mean, or the first invalid score.
     """
+    scores = [Score.from_json(row["metrics"][metric]) for row in rows]
     invalid = next((score for score in scores if not score.valid), None)
     return invalid or Score.of(float(np.mean([score.value for score in scores])))
 
@@ -44,10 +46,7 @@ def correlations(
     """
     entries: dict[str, dict[str, Any]] = {"metrics": {}, "baselines": {}}
     for name in metrics:
-        scores = [
-            mean_score([Score.from_json(row["metrics"][name]) for row in rows])
-            for rows in score_rows
-        ]
+        scores = [mean_over_rows(rows, name) for rows in score_rows]
         higher = METRICS[name].higher_is_better
         invalid = sum(not score.valid for score in scores)
         found = correlate(ranking_values(scores, higher), truth, invalid=invalid)

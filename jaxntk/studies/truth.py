@@ -88,9 +88,7 @@ def trained_accuracy(
         jax.random.split(jax.random.fold_in(jax.random.key(config.train_seed), repeat))
         for repeat in range(config.train_repeats)
     ]
-    draw = partial(
-        init_variables, network, image_shape=images[0].shape[1:], dtype=images[0].dtype
-    )
+    draw = partial(init_variables, network, image_shape=images[0].shape[1:], dtype=images[0].dtype)
     starts = [(draw(key_init), key_order) for key_init, key_order in keys]
 
     def accuracy(arch: Int[np.ndarray, "6"]) -> float:

@@ -22,7 +22,8 @@ def corrcoef(a, b):
 def test_lga_is_the_correlation_of_all_entries(seed):
     kernel = random_kernel(6, seed)
     value = METRICS["lga"](kernel, LABELS).value
-    np.testing.assert_allclose(value, corrcoef(kernel, label_matrix(LABELS)), rtol=1e-11, atol=1e-14)
+    expected = corrcoef(kernel, label_matrix(LABELS))
+    np.testing.assert_allclose(value, expected, rtol=1e-11, atol=1e-14)
 
 
 @given(seed=SEEDS)

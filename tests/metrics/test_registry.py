@@ -82,7 +82,11 @@ def test_the_zero_kernel_ranks_last_under_every_metric(name, seeds, sign):
 
 
 def official(golden_dir):
-    with np.load(golden_dir / "lga_official_cifar10.npz", allow_pickle=False) as archive:
+    """Yields name, kernel, labels and stored (mean, cond, fnorm, lga) of each cell and mode."""
+    path = golden_dir / "lga_official_cifar10.npz"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {golden_dir}")
+    with np.load(path, allow_pickle=False) as archive:
         labels = archive["y"]
         for cell in range(len(archive["archs"])):
             for mode in ("train", "eval"):

@@ -74,7 +74,8 @@ def test_ranks_order_valid_scores_and_put_invalid_ones_last(higher_is_better, sc
     for a, rank_a in zip(scores, ranks, strict=True):
         for b, rank_b in zip(scores, ranks, strict=True):
             if a.valid and b.valid:
-                assert np.sign(rank_a - rank_b) == sign * ((a.value > b.value) - (a.value < b.value))
+                order = int(a.value > b.value) - int(a.value < b.value)
+                assert np.sign(rank_a - rank_b) == sign * order, (a, b)
             elif a.valid:
                 assert rank_a > rank_b, (a, b)
             elif not b.valid:

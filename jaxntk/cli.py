@@ -1,0 +1,278 @@
+"""The command line: run, score, correlate, report, verify, import-nasbench201.
+
+Bad input ends in one line on standard error and exit code 2.
+"""
+
+import contextlib
+import dataclasses
+import io
+import re
+import runpy
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import jax
+import tyro
+from rich.console import Console
+
+from jaxntk import __version__
+from jaxntk.data.nasbench201_import import import_nasbench201
+from jaxntk.errors import InputError, did_you_mean
+from jaxntk.results.report import write_report
+from jaxntk.results.rows import write_json_atomic
+from jaxntk.results.terminal import summary_table
+from jaxntk.studies.config import ExperimentConfig, ScoreConfig
+from jaxntk.studies.correlate import correlate_run
+from jaxntk.studies.rank import run
+from jaxntk.studies.score import print_scores
+from jaxntk.studies.verify import print_comparisons, verify
+
+Options = TypeVar("Options")
+BAD_INPUT = 2
+DIFFERS = 1
+INTERRUPTED = 130
+PROGRAM = "jaxntk"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Run an experiment, or go on with one that was stopped."""
+
+    out: Path
+    """Folder of the run; the same folder again resumes it."""
+    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreOptions:
+    """Score cells and print a table; nothing is written."""
+
+    config: Annotated[ScoreConfig, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
+class CorrelateOptions:
+    """Hold the scores of a run against a ground truth, its own or a column of the table."""
+
+    out: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    truth: str
+    """"own" for the run's own accuracies, or a column such as cifar10/test/200."""
+    table: str | None = None
+    """The benchmark table; by default where the environment variable JAXNTK_DATA points."""
+    json: Path | None = None
+    """File to write the correlations to as well."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportOptions:
+    """Write report.html of a finished run anew."""
+
+    out: tyro.conf.Positional[Path]
+    """Folder of the run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyOptions:
+    """Compare with what the official LGA code computed; exit code 1 where they differ."""
+
+    file: tyro.conf.Positional[Path]
+    """An .npz file of official numbers (layout: jaxntk.studies.verify)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportOptions:
+    """Build the benchmark table nasbench201.csv.gz from the benchmark's own files."""
+
+    source: Path
+    """The folder NATS-tss-v1_0-3ffb9-simple."""
+    out: Path
+    """The file to write."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: the command line without the program's name; by default the process's own.
+
+    Returns:
+        The exit code: 0, 1 where ``verify`` found a difference, 2 after bad input.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(arguments)
+    except InputError as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: stopped; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else BAD_INPUT
+    name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    if name not in COMMANDS:
+        cure = f"commands are {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"
+        raise InputError("command", repr(name), cure)
+    return COMMANDS[name][1](rest)
+
+
+def _run(arguments: list[str]) -> int:
+    file = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
+    help_only = any(argument in ("-h", "--help") for argument in arguments)
+    if file is None and not help_only:
+        raise InputError(
+            "experiment", "none", "give a file such as experiments/quickstart_digits.py"
+        )
+    default = None if file is None else load_experiment(file)
+    rest = arguments if file is None else arguments[1:]
+    prog = f"run {'EXPERIMENT.py' if file is None else file}"
+    options = parse(RunOptions, prog, rest, ExperimentConfig, default)
+    _set_precision(options.config.dtype)
+    assert file is not None
+    command = shlex.join([PROGRAM, "run", *arguments])
+    run(options.config, options.out, experiment=file.stem, command=command, console=Console())
+    return 0
+
+
+def _score(arguments: list[str]) -> int:
+    options = parse(ScoreOptions, "score", arguments, ScoreConfig, None)
+    _set_precision(options.config.dtype)
+    print_scores(options.config, Console())
+    return 0
+
+
+def _correlate(arguments: list[str]) -> int:
+    options = parse(CorrelateOptions, "correlate", arguments)
+    summary = correlate_run(options.out, options.truth, options.table)
+    if options.json is not None:
+        write_json_atomic(options.json, summary)
+    Console().print(summary_table(summary))
+    return 0
+
+
+def _report(arguments: list[str]) -> int:
+    print(f"report: {write_report(parse(ReportOptions, 'report', arguments).out)}")
+    return 0
+
+
+def _verify(arguments: list[str]) -> int:
+    options = parse(VerifyOptions, "verify", arguments)
+    jax.config.update("jax_enable_x64", True)
+    return 0 if print_comparisons(verify(options.file)) else DIFFERS
+
+
+def _import(arguments: list[str]) -> int:
+    options = parse(ImportOptions, "import-nasbench201", arguments)
+    cells = import_nasbench201(options.source, options.out)
+    print(f"{cells} cells: {options.out}")
+    return 0
+
+
+COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
+    "run": ("run experiments/NAME.py --out DIR [--field value ...]", _run),
+    "score": ("score --data digits --batch-norm frozen --archs CELL ...", _score),
+    "correlate": ("correlate DIR --truth cifar10/test/200", _correlate),
+    "report": ("report DIR", _report),
+    "verify": ("verify FILE.npz", _verify),
+    "import-nasbench201": ("import-nasbench201 --source DIR --out FILE", _import),
+}
+
+
+def load_experiment(file: Path) -> ExperimentConfig:
+    """Reads the configuration that an experiment's file makes.
+
+    Args:
+        file: a Python file with a variable ``config``.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        InputError: there is no such file, or no configuration in it.
+    """
+    if not file.is_file():
+        there = [str(path) for path in file.parent.glob("*.py")] if file.parent.is_dir() else []
+        cure = f"give an existing Python file{did_you_mean(str(file), there)}"
+        raise InputError("experiment", f"{file}, which does not exist", cure)
+    config = runpy.run_path(str(file)).get("config")
+    if not isinstance(config, ExperimentConfig):
+        cure = "the file must set config = ExperimentConfig(...)"
+        raise InputError("experiment", f"{file} without a configuration", cure)
+    return config
+
+
+def parse(
+    kind: type[Options],
+    prog: str,
+    arguments: Sequence[str],
+    config: type[ScoreConfig] | None = None,
+    default: ScoreConfig | None = None,
+) -> Options:
+    """Parses flags into a dataclass, one line an error.
+
+    Args:
+        kind: the dataclass of the command; a field ``config`` holds a configuration.
+        prog: name of the command, for its help.
+        arguments: the flags.
+        config: the type of that configuration, whose fields are flags too.
+        default: values of those flags.
+
+    Returns:
+        The options.
+
+    Raises:
+        InputError: an unknown flag, or a value that does not fit.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]
+    names += [field.name for field in dataclasses.fields(config)] if config else []
+    known = [f"--{name.replace('_', '-')}" for name in (*names, "help")]
+    for argument in arguments:
+        flag = argument.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            cure = f"see {PROGRAM} {prog} --help{did_you_mean(flag, known)}"
+            raise InputError(flag, "an unknown flag", cure)
+    given = {} if default is None else {"default": kind(out=tyro.MISSING, config=default)}
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(kind, args=arguments, prog=f"{PROGRAM} {prog}", **given)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise InputError("flags", _first_line(errors.getvalue()), f"see {PROGRAM} {prog} --help")
+
+
+def _first_line(box: str) -> str:
+    """Takes the message out of the box that it is drawn in."""
+    lines = [re.sub(r"^[│╭╰\s]+|[│╮╯\s]+$", "", line) for line in box.splitlines()[1:]]
+    message = []
+    for line in lines:
+        if re.fullmatch(r"[─\s]*", line):
+            break
+        message.append(line)
+    return " ".join(message)
+
+
+def _set_precision(dtype: str) -> None:
+    if dtype != "float32":
+        jax.config.update("jax_enable_x64", True)
+
+
+def _help() -> str:
+    lines = [
+        f"usage: {PROGRAM} COMMAND ...",
+        "",
+        *(f"  {PROGRAM} {use}" for use, _ in COMMANDS.values()),
+    ]
+    return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help lists the flags of a command."])

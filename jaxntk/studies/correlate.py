@@ -1,0 +1,57 @@
+"""Holds the scores of a run against a ground truth chosen afterwards."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxntk.data.tables import Truth, load_nasbench201
+from jaxntk.errors import InputError
+from jaxntk.results.rows import read_json
+from jaxntk.spaces import nasbench201
+from jaxntk.studies import run_folder
+from jaxntk.studies.summarize import correlations, describe_truth
+
+OWN = "own"
+
+
+def correlate_run(out: Path, truth: str, table: str | None) -> dict[str, Any]:
+    """Correlates the scores that a run has so far with a ground truth.
+
+    Args:
+        out: folder of the run, finished or not; cells that lack an initialisation are left out.
+        truth: ``own`` for the accuracies in the run's folder, or a column of the table.
+        table: the table's file or folder; None for where ``JAXNTK_DATA`` points.
+
+    Returns:
+        A summary with ``experiment``, ``truth``, ``num_archs``, ``num_inits``, ``metrics`` and
+        ``baselines``.
+
+    Raises:
+        InputError: no run, fewer than 2 complete cells, or a truth that is not to be had.
+    """
+    config = run_folder.read_run_config(out)
+    by_cell: dict[str, list[dict[str, Any]]] = {}
+    for row in run_folder.rows_by_key(out / run_folder.SCORES, ("ops", "init_seed")).values():
+        by_cell.setdefault(row["ops"], []).append(row)
+    complete = {ops: rows for ops, rows in by_cell.items() if len(rows) == config.num_inits}
+    if truth == OWN:
+        known = run_folder.rows_by_key(out / run_folder.TRUTH, ("ops",))
+        complete = {ops: rows for ops, rows in complete.items() if (ops,) in known}
+    if len(complete) < 2:
+        raise InputError("out", f"{out} with {len(complete)} complete cells", "run it further")
+    if truth == OWN:
+        accuracies = np.array([known[(ops,)]["accuracy"] for ops in complete])
+        source = known[(next(iter(complete)),)]["source"]
+    else:
+        archs = np.stack([nasbench201.parse_ops(ops) for ops in complete])
+        column = Truth.parse(truth)
+        accuracies = load_nasbench201(table).accuracy(archs, column)
+        source = str(column)
+    return {
+        "experiment": read_json(out / run_folder.CONFIG)["experiment"],
+        "truth": describe_truth(source, accuracies),
+        "num_archs": len(complete),
+        "num_inits": config.num_inits,
+        **correlations(list(complete.values()), accuracies, config.metrics),
+    }

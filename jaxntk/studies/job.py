@@ -1,0 +1,89 @@
+"""What a configuration determines before the first kernel is computed."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from jaxntk.data.batches import Batch, Standardization, make_batch, standardize
+from jaxntk.data.images import ImageDataset, load_images
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.config import ScoreConfig, parse_arch, validate_scoring
+from jaxntk.studies.scoring import KernelSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything a configuration determines before the first kernel is computed.
+
+    Args:
+        config: the configuration.
+        archs: the cells.
+        dataset: standardised images.
+        standardization: what they were standardised with.
+        batch: the images the kernel is computed on.
+    """
+
+    config: ScoreConfig
+    archs: Int[np.ndarray, "num 6"]
+    dataset: ImageDataset
+    standardization: Standardization
+    batch: Batch
+
+    @property
+    def network(self) -> NasBench201:
+        """The network, in the batch-normalisation mode of the configuration."""
+        return NasBench201(
+            num_classes=self.dataset.num_classes,
+            channels=self.config.channels,
+            cells_per_stage=self.config.cells_per_stage,
+            batch_norm=BatchNormMode(self.config.batch_norm),
+            initializer=self.config.initializer,
+        )
+
+    @property
+    def settings(self) -> KernelSettings:
+        """The kernel wanted."""
+        return KernelSettings(
+            batch_norm=self.config.batch_norm,
+            outputs=self.config.outputs,
+            parameters=self.config.parameters,
+            dtype=self.config.dtype,
+            tile=self.config.tile,
+        )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What the parameters of a cell's network are counted with."""
+        return {
+            "channels": self.config.channels,
+            "cells_per_stage": self.config.cells_per_stage,
+            "num_classes": self.dataset.num_classes,
+            "in_channels": self.dataset.x_train.shape[3],
+        }
+
+
+def prepare(config: ScoreConfig) -> Job:
+    """Checks a configuration and loads what it names; writes nothing.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        The job.
+
+    Raises:
+        InputError: anything wrong with the configuration or the data.
+    """
+    validate_scoring(config)
+    if config.archs:
+        archs = np.stack([parse_arch(arch) for arch in config.archs])
+    else:
+        archs = nasbench201.sample(jax.random.key(config.arch_seed), config.num_archs)
+    dataset, numbers = standardize(load_images(config.data, data_dir=config.data_dir))
+    batch = make_batch(
+        dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
+    )
+    return Job(config, np.asarray(archs), dataset, numbers, batch)

@@ -1,0 +1,165 @@
+"""Scores cells, one row a cell and initialisation, each on disk before the next is begun."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+from rich.console import Console
+from rich.table import Table
+
+from jaxntk.errors import InputError
+from jaxntk.metrics import METRICS, evaluate
+from jaxntk.results.rows import append_row, write_json_atomic
+from jaxntk.results.text import size
+from jaxntk.spaces import nasbench201
+from jaxntk.studies import run_folder
+from jaxntk.studies.config import ScoreConfig
+from jaxntk.studies.job import Job, prepare
+from jaxntk.studies.progress import track
+from jaxntk.studies.summarize import mean_over_rows
+from jaxntk.studies.scoring import CompiledKernel, compile_kernel
+
+GetKernel = Callable[[], CompiledKernel]
+
+
+def compile_for_run(job: Job, out: Path, console: Console) -> CompiledKernel:
+    """Compiles the kernel of a run, says what it costs, and notes it in the run's folder.
+
+    Args:
+        job: the job.
+        out: folder of the run.
+        console: where time and memory are shown.
+
+    Returns:
+        The kernel.
+
+    Raises:
+        InputError: the kernel needs more memory than the machine has.
+    """
+    console.print("compiling the kernel, once for all cells ...", highlight=False)
+    kernel = compile_kernel(job.network, job.settings, job.batch.x)
+    check_memory(kernel.memory_bytes)
+    record = {
+        "compilations": kernel.compilations,
+        "seconds": kernel.compile_seconds,
+        "memory_bytes": kernel.memory_bytes,
+    }
+    write_json_atomic(out / run_folder.COMPILATION, record)
+    line = f"compiled in {kernel.compile_seconds:.1f} s; it will hold {size(kernel.memory_bytes)}"
+    console.print(line, highlight=False)
+    return kernel
+
+
+def score_missing(job: Job, path: Path, kernel: GetKernel, console: Console) -> None:
+    """Scores every cell and initialisation that has no row yet; each row is written at once.
+
+    Args:
+        job: the job.
+        path: ``scores.jsonl`` of the run.
+        kernel: gives the compiled kernel; called only if there is something to score.
+        console: where progress is shown.
+    """
+    done = run_folder.rows_by_key(path, ("ops", "init_seed"))
+    config = job.config
+    todo = [
+        (arch, seed)
+        for seed in range(config.init_seed, config.init_seed + config.num_inits)
+        for arch in job.archs
+        if (nasbench201.format_ops(arch), seed) not in done
+    ]
+    if not todo:
+        return
+    kernel()
+    for arch, seed in track(todo, "scoring", console):
+        append_row(path, score_row(job, kernel(), arch, seed))
+
+
+def score_row(
+    job: Job, kernel: CompiledKernel, arch: Int[np.ndarray, "6"], init_seed: int
+) -> dict[str, Any]:
+    """Computes the kernel of a cell, its metrics and its trivial scores.
+
+    Args:
+        job: the job.
+        kernel: the compiled kernel.
+        arch: the cell.
+        init_seed: seed of the initialisation.
+
+    Returns:
+        A row of ``scores.jsonl``.
+    """
+    config = job.config
+    start = time.perf_counter()
+    gram_NxN = kernel(arch, init_seed)
+    scores = evaluate(gram_NxN, job.batch.y, config.metrics)
+    seconds = time.perf_counter() - start
+    image_size = job.batch.x.shape[1]
+    return {
+        "arch": nasbench201.decode(arch),
+        "ops": nasbench201.format_ops(arch),
+        "init_seed": init_seed,
+        "metrics": {name: score.to_json() for name, score in scores.items()},
+        "batch_norm": config.batch_norm,
+        "outputs": config.outputs,
+        "parameters": config.parameters,
+        "dtype": config.dtype,
+        "num_images": config.num_images,
+        "params": nasbench201.num_params(arch, **job.sizes),
+        "flops": nasbench201.num_flops(arch, **job.sizes, image_size=image_size),
+        "convolutions": nasbench201.num_convolutions(arch),
+        "seconds": seconds,
+    }
+
+
+def check_memory(needed: int | None) -> None:
+    """Refuses a kernel that cannot fit into the machine's memory.
+
+    Args:
+        needed: bytes, or None where it is not known.
+
+    Raises:
+        InputError: it is more than the device, or on CPU the machine, has.
+    """
+    stats = jax.devices()[0].memory_stats() or {}
+    available = stats.get("bytes_limit", physical_memory())
+    if needed is not None and needed > available:
+        cure = "give a tile (images computed at a time), or fewer num_images"
+        raise InputError("num_images", f"a kernel of {size(needed)} on {size(available)}", cure)
+
+
+def physical_memory() -> int:
+    """Returns the machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def print_scores(config: ScoreConfig, console: Console) -> None:
+    """Scores cells and prints a table: a row a cell, a column a metric.
+
+    Args:
+        config: the cells, the data and the kernel.
+        console: where to print.
+
+    Raises:
+        InputError: anything wrong with the configuration or the data.
+    """
+    job = prepare(config)
+    kernel = compile_kernel(job.network, job.settings, job.batch.x)
+    check_memory(kernel.memory_bytes)
+    table = Table(title=f"{job.dataset.name}, {config.num_images} images, {config.batch_norm}")
+    table.add_column("cell", no_wrap=True)
+    for name in config.metrics:
+        arrow = "\u2191" if METRICS[name].higher_is_better else "\u2193"
+        table.add_column(f"{name} {arrow}", justify="right")
+    table.add_column("params", justify="right")
+    seeds = range(config.init_seed, config.init_seed + config.num_inits)
+    for arch in track(job.archs, "scoring", console):
+        rows = [score_row(job, kernel, arch, seed) for seed in seeds]
+        means = [mean_over_rows(rows, name) for name in config.metrics]
+        values = [f"{mean.value:.4g}" if mean.valid else str(mean.status) for mean in means]
+        table.add_row(rows[0]["ops"], *values, f"{rows[0]['params']:,}")
+    console.print(table)

@@ -1,0 +1,58 @@
+"""Strict JAX, checked array shapes, and the folders and options that the tests share."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A float64 that turns into float32, or (n,) against (n, 1), must fail here and not in a kernel.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The hook only reaches modules that are imported after it. It is never removed: the package is
+# first imported while pytest collects, and stays as it was then.
+jaxtyping.install_import_hook("jaxntk", "beartype.beartype")
+
+# Compilation makes the first example slow, and a test has to say the same thing twice.
+hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("reproducible")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow: runs with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+def _shared_folder(variable: str, name: str) -> Path:
+    """Returns the folder that an environment variable names, or the one beside the checkout."""
+    given = os.environ.get(variable)
+    folder = Path(given) if given else REPOSITORY.parent / "shared" / name
+    if not folder.is_dir():
+        pytest.skip(f"{variable} does not name a folder with the {name} files")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with benchmark tables and image files."""
+    return _shared_folder("JAXNTK_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The folder with values that official implementations print."""
+    return _shared_folder("JAXNTK_GOLDEN", "golden")
