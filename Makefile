@@ -15,7 +15,7 @@ help: ## List the targets
 
 venv: $(READY) ## Make .venv with the locked requirements and this checkout
 
-# --no-build-isolation: setuptools comes from the lock as well, not from a hidden second environment.
+# --no-build-isolation: setuptools comes from the lock too, not from a second environment.
 $(READY): requirements.txt setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    found=$$($(PYTHON) --version 2>&1) || found="no Python"; \

@@ -100,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; by default the process's own.
 
     Returns:
-        The exit code: 0, 1 where ``verify`` found a difference, 2 after bad input.
+        The exit code: 0, 1 where ``verify`` found a difference, 2 after bad input, 130 after
+        Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -109,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: stopped; the same command goes on from here", file=sys.stderr)
+        resumed = "; the same command goes on from here" if arguments[:1] == ["run"] else ""
+        print(f"{PROGRAM}: stopped{resumed}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -205,7 +207,14 @@ def load_experiment(file: Path) -> ExperimentConfig:
         there = [str(path) for path in file.parent.glob("*.py")] if file.parent.is_dir() else []
         cure = f"give an existing Python file{did_you_mean(str(file), there)}"
         raise InputError("experiment", f"{file}, which does not exist", cure)
-    config = runpy.run_path(str(file)).get("config")
+    try:
+        config = runpy.run_path(str(file)).get("config")
+    except (SyntaxError, NameError, ImportError, TypeError) as error:
+        # Python names an unknown field, and nothing close to it.
+        field = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        known = [field.name for field in dataclasses.fields(ExperimentConfig)]
+        cure = f"repair the file{did_you_mean(field[1], known) if field else ''}"
+        raise InputError("experiment", f"{file} ({error})", cure) from error
     if not isinstance(config, ExperimentConfig):
         cure = "the file must set config = ExperimentConfig(...)"
         raise InputError("experiment", f"{file} without a configuration", cure)
@@ -250,7 +259,9 @@ def parse(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise InputError("flags", _first_line(errors.getvalue()), f"see {PROGRAM} {prog} --help")
+        raise InputError(
+            "flags", _first_line(errors.getvalue()), f"see {PROGRAM} {prog} --help"
+        ) from None
 
 
 def _first_line(box: str) -> str:

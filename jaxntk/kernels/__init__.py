@@ -1,0 +1,1 @@
+"""Empirical neural tangent kernels: from a network and images to Gram matrices."""

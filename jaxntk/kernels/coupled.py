@@ -9,6 +9,8 @@ This takes n backward passes over the whole batch and is what the official LGA c
 et al., CVPR 2022). See :mod:`jaxntk.kernels.gram` for the meaning of ``outputs``.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
@@ -47,40 +49,25 @@ def coupled_kernels(
     Returns:
         For each path an array ``(*leading axes, n, n)`` in the dtype of the parameters.
     """
+    check_outputs(outputs)
     params = traverse_util.flatten_dict(dict(variables["params"]))
-    chosen = {path: params[path] for path in places.leading}
 
     def logits(chosen: dict[Path, Array]) -> Array:
         merged = traverse_util.unflatten_dict({**params, **chosen})
         return apply_fn({**variables, "params": merged}, x)
 
-    out, pull_back = jax.vjp(logits, chosen)
-    classes = out.shape[1]
+    out, pull_back = jax.vjp(logits, {path: params[path] for path in places.leading})
     dtype = parameter_dtype(variables)
 
-    def rows(examples: Array, weights: Array) -> Rows:
+    def kernels(weights: Array) -> LayerKernels:
         def row(example: Array) -> dict[Path, Array]:
             one_hot = jnp.arange(len(x)) == example
             return pull_back(one_hot.astype(out.dtype)[:, None] * weights[None, :])[0]
 
-        return lax.map(row, examples, batch_size=min(ROWS_AT_ONCE, len(examples)))
+        return _from_rows(row, len(x), tile or len(x), places, dtype)
 
-    def kernels(weights: Array) -> LayerKernels:
-        if tile is None or tile >= len(x):
-            jac = rows(jnp.arange(len(x)), weights)
-            return _inner_products(jac, jac, places)
-
-        def block(row: Array, column: Array) -> LayerKernels:
-            # A last tile that reaches beyond n repeats the last example; that is cut off again.
-            left, right = (
-                rows(jnp.minimum(index * tile + jnp.arange(tile), len(x) - 1), weights)
-                for index in (row, column)
-            )
-            return _inner_products(left, right, places)
-
-        return assemble(block, len(x), tile, places, dtype)
-
-    if check_outputs(outputs) == "sum":
+    classes = out.shape[1]
+    if outputs == "sum":
         return kernels(jnp.ones(classes, out.dtype))
 
     def add_class(sums: LayerKernels, weights: Array) -> tuple[LayerKernels, None]:
@@ -88,6 +75,27 @@ def coupled_kernels(
 
     zeros = zero_kernels(places, (len(x), len(x)), dtype)
     return lax.scan(add_class, zeros, jnp.eye(classes, dtype=out.dtype))[0]
+
+
+def _from_rows(
+    row: Callable[[Array], dict[Path, Array]], n: int, tile: int, places: Places, dtype: jnp.dtype
+) -> LayerKernels:
+    def rows(examples: Array) -> Rows:
+        return lax.map(row, examples, batch_size=min(ROWS_AT_ONCE, len(examples)))
+
+    if tile >= n:
+        jac = rows(jnp.arange(n))
+        return _inner_products(jac, jac, places)
+
+    def block(row_tile: Array, column_tile: Array) -> LayerKernels:
+        # A last tile that reaches beyond n repeats the last example; that is cut off again.
+        left, right = (
+            rows(jnp.minimum(index * tile + jnp.arange(tile), n - 1))
+            for index in (row_tile, column_tile)
+        )
+        return _inner_products(left, right, places)
+
+    return assemble(block, n, tile, places, dtype)
 
 
 def _inner_products(left: Rows, right: Rows, places: Places) -> LayerKernels:

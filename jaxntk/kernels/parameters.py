@@ -81,7 +81,7 @@ def places(gram_shapes: Mapping[str, Any], choice: ParameterChoice) -> Places:
         InputError: no parameter enters.
     """
     rule = predicate(choice)
-    flat = traverse_util.flatten_dict(dict(gram_shapes))
+    flat: dict[Path, Any] = traverse_util.flatten_dict(dict(gram_shapes))
     chosen = {path: tuple(leaf.shape[:-2]) for path, leaf in flat.items() if rule(path)}
     if not chosen:
         known = ", ".join("/".join(path) for path in list(flat)[:3])

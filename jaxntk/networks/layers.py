@@ -111,7 +111,7 @@ def apply_conv(
         tokens = x.reshape(n, h * w, channels)
         out = gram_rules.dense(tokens, kernel.value[0, 0], kernel.gram).reshape(n, h, w, -1)
     else:
-        out = gram_rules.conv(x, kernel.value, kernel.gram, stride, (size - 1) // 2)
+        out: Array = gram_rules.conv(x, kernel.value, kernel.gram, stride, (size - 1) // 2)
     return out if bias is None else gram_rules.add_bias(out, bias.value, bias.gram)
 
 

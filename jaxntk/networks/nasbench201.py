@@ -12,8 +12,10 @@ batch normalisation has neither scale, bias nor running statistics, as in the ne
 paper scores (Mok et al., CVPR 2022); stem, residual blocks and the last normalisation have all.
 """
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -34,8 +36,9 @@ from jaxntk.networks.layers import (
     normalize,
     relu,
 )
+from jaxntk.spaces.nasbench201 import EDGES
 
-EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
+Variables = Mapping[str, Any]
 
 
 class BatchNormMode(StrEnum):
@@ -215,8 +218,8 @@ class NasBench201(nn.Module):
         """Returns the logits of images under the cell ``arch``.
 
         Args:
-            x: standardised images, channels last; even height and width are best, as each of the two
-                reductions halves them.
+            x: standardised images, channels last; each of the two reductions halves height and
+                width.
             arch: six operations, 0..4; traced, so that another cell does not compile anew.
 
         Returns:
@@ -230,7 +233,7 @@ class NasBench201(nn.Module):
             Cell,
             variable_axes={"params": 0, "gram": 0, "batch_stats": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
+            in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]  Flax's own idiom
             length=self.cells_per_stage,
         )
         for stage in (1, 2, 3):
@@ -244,9 +247,45 @@ class NasBench201(nn.Module):
         return Dense(self.num_classes, draw.kernel, bias_init, name="classifier")(x)
 
 
+def logits(
+    network: NasBench201, variables: Variables, x: Float[Array, "n h w c"], arch: Int[Array, "6"]
+) -> Float[Array, "n classes"]:
+    """Applies the network.
+
+    Args:
+        network: the network.
+        variables: the Flax collections.
+        x: standardised images.
+        arch: six operations, 0..4.
+
+    Returns:
+        The logits.
+    """
+    return cast(Array, network.apply(variables, x, arch))
+
+
+def batch_statistics(
+    network: NasBench201, variables: Variables, x: Float[Array, "n h w c"], arch: Int[Array, "6"]
+) -> dict[str, Any]:
+    """Returns the collection ``batch_stats`` that makes stored statistics those of a batch.
+
+    Args:
+        network: the network.
+        variables: the Flax collections.
+        x: standardised images, all of the batch.
+        arch: six operations, 0..4.
+
+    Returns:
+        ``{"batch_stats": ...}``.
+    """
+    frozen = network.clone(batch_norm=BatchNormMode.FROZEN)
+    _, updated = cast(tuple, frozen.apply(variables, x, arch, mutable=["batch_stats"]))
+    return updated
+
+
 def init_variables(
     network: NasBench201, key: Array, image_shape: tuple[int, int, int], dtype: jnp.dtype
-) -> dict:
+) -> dict[str, Any]:
     """Draws the parameters of all cells at once and sets the running statistics to 0 and 1.
 
     Args:
@@ -258,10 +297,17 @@ def init_variables(
     Returns:
         ``{"params": ..., "batch_stats": ...}``.
     """
+    return _init_fn(network, image_shape, jnp.dtype(dtype))(key)
 
-    def init(key: Array) -> dict:
+
+@cache
+def _init_fn(
+    network: NasBench201, image_shape: tuple[int, int, int], dtype: jnp.dtype
+) -> Callable[[Array], dict[str, Any]]:
+    # Kept, so that another seed does not compile anew.
+    def init(key: Array) -> dict[str, Any]:
         x = jnp.zeros((2, *image_shape), dtype)
         variables = network.init(key, x, jnp.zeros(6, jnp.int32))
         return {name: variables[name] for name in ("params", "batch_stats")}
 
-    return jax.jit(init)(key)
+    return jax.jit(init)

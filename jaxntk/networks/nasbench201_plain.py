@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -107,7 +108,8 @@ def _operation(params: Mapping, x: Array, op: str, path: str, normalize: Normali
         return x
     if op == "avg_pool_3x3":
         window = ((1, 3, 3, 1), (1, 1, 1, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        zero = jnp.zeros((), x.dtype)
+        # Not a JAX array: the sum is differentiable under jit only if its start is a known zero.
+        zero = np.zeros((), x.dtype)
         total = lax.reduce_window(x, zero, lax.add, *window)
         return total / lax.reduce_window(jnp.ones_like(x), zero, lax.add, *window)
     kernel = params["conv_1x1" if op == "nor_conv_1x1" else "conv_3x3"]

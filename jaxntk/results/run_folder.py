@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxntk.errors import InputError
+from jaxntk.metrics import Score
 from jaxntk.results.rows import read_json, read_rows
 
 REQUIRED_FILES = (
@@ -108,11 +109,26 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     )
 
 
-def mean_over_inits(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
-    """Averages a metric over the initialisations of each cell.
+def mean_over_rows(rows: Sequence[Mapping[str, Any]], metric: str) -> Score:
+    """Averages a metric of one cell over its initialisations.
 
     A cell with an invalid score in any initialisation is invalid as a whole: the mean of the others
     would rank it by the draws in which it did not fail.
+
+    Args:
+        rows: the cell's rows of ``scores.jsonl``, one an initialisation.
+        metric: name of the metric.
+
+    Returns:
+        The mean, or the first invalid score.
+    """
+    scores = [Score.from_json(row["metrics"][metric]) for row in rows]
+    invalid = next((score for score in scores if not score.valid), None)
+    return invalid or Score.of(float(np.mean([score.value for score in scores])))
+
+
+def mean_over_inits(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
+    """Averages a metric over the initialisations of each cell, as :func:`mean_over_rows` does.
 
     Args:
         rows: rows of ``scores.jsonl``.
@@ -122,15 +138,17 @@ def mean_over_inits(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str,
         The mean score by ``arch``, in order of first appearance; NaN where it is invalid.
 
     Example:
-        >>> row = lambda arch, value: {"arch": arch, "metrics": {"lga": {"value": value}}}
-        >>> mean_over_inits([row("a", 1.0), row("a", 2.0), row("b", None)], "lga")
+        >>> from jaxntk.metrics import Status
+        >>> row = lambda arch, score: {"arch": arch, "metrics": {"lga": score.to_json()}}
+        >>> failed = Score.invalid(Status.NONFINITE)
+        >>> rows = [row("a", Score.of(1.0)), row("a", Score.of(2.0)), row("b", failed)]
+        >>> mean_over_inits(rows, "lga")
         {'a': 1.5, 'b': nan}
     """
-    values: dict[str, list[float]] = {}
+    by_cell: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        value = row["metrics"][metric]["value"]
-        values.setdefault(row["arch"], []).append(np.nan if value is None else float(value))
-    return {arch: float(np.mean(scores)) for arch, scores in values.items()}
+        by_cell.setdefault(row["arch"], []).append(row)
+    return {arch: mean_over_rows(cell, metric).value for arch, cell in by_cell.items()}
 
 
 def count_statuses(rows: Sequence[Mapping[str, Any]], metric: str) -> Counter[str]:

@@ -3,8 +3,9 @@
 Every field is a flag of ``jaxntk run`` (``num_archs`` is ``--num-archs``).
 """
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+import math
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Int32
@@ -108,13 +109,16 @@ class ExperimentConfig(ScoreConfig):
             The configuration.
 
         Raises:
-            InputError: a field is unknown.
+            InputError: a field is unknown, or one without a default is missing.
         """
         known = [field.name for field in fields(cls)]
         for name in row:
             if name not in known:
                 cure = f"remove it{did_you_mean(name, known)}"
                 raise InputError("config", f"unknown field {name!r}", cure)
+        for field in fields(cls):
+            if field.default is MISSING and field.name not in row:
+                raise InputError("config", f"no field {field.name!r}", "give another folder")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
 
 
@@ -127,6 +131,7 @@ def validate_scoring(config: ScoreConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
+    _check_choices(config)
     for name in ("channels", "cells_per_stage", "num_inits"):
         _check_at_least(name, getattr(config, name), 1)
     _check_at_least("num_images", config.num_images, 2)
@@ -173,6 +178,8 @@ def validate(config: ExperimentConfig) -> None:
         _check_at_least(name, getattr(config, name), 1)
     _check_at_least("train_batch_size", config.train_batch_size, 2)
     _check_at_least("train_seed", config.train_seed, 0)
+    for name in ("learning_rate", "momentum", "weight_decay"):
+        _check_at_least(name, getattr(config, name), 0)
 
 
 def parse_arch(text: str) -> Int32[np.ndarray, "6"]:
@@ -194,6 +201,14 @@ def parse_arch(text: str) -> Int32[np.ndarray, "6"]:
     return nasbench201.encode(text) if "|" in text else nasbench201.parse_ops(text)
 
 
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(name, value, f"give at least {least}")
+def _check_choices(config: ScoreConfig) -> None:
+    for name, kind in get_type_hints(type(config)).items():
+        value, options = getattr(config, name), get_args(kind)
+        if get_origin(kind) is Literal and value not in options:
+            cure = f"choose from {', '.join(options)}{did_you_mean(str(value), options)}"
+            raise InputError(name, repr(value), cure)
+
+
+def _check_at_least(name: str, value: float, least: int) -> None:
+    if not isinstance(value, int | float) or not math.isfinite(value) or value < least:
+        raise InputError(name, repr(value), f"give at least {least}")

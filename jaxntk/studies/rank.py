@@ -28,8 +28,8 @@ from jaxntk.studies import run_folder
 from jaxntk.studies.config import TRAIN, ExperimentConfig, validate
 from jaxntk.studies.job import Job, prepare
 from jaxntk.studies.progress import track
-from jaxntk.studies.scoring import CompiledKernel
 from jaxntk.studies.score import GetKernel, compile_for_run, score_missing
+from jaxntk.studies.scoring import CompiledKernel
 from jaxntk.studies.summarize import correlations, describe_truth
 from jaxntk.studies.truth import (
     AccuracyFn,

@@ -75,8 +75,16 @@ def rows_by_key(path: Path, keys: tuple[str, ...]) -> dict[tuple, dict[str, Any]
 
     Returns:
         The rows by the values of these fields.
+
+    Raises:
+        InputError: a row without these fields.
     """
-    return {tuple(row[key] for key in keys): row for row in read_rows(path)}
+    rows = read_rows(path)
+    for number, row in enumerate(rows, start=1):
+        if any(key not in row for key in keys):
+            cure = "remove that line and run the same command again: only its row is computed anew"
+            raise InputError(str(path), f"no {' and '.join(keys)} in line {number}", cure)
+    return {tuple(row[key] for key in keys): row for row in rows}
 
 
 def _refuse_other(out: Path, there: ExperimentConfig, asked: ExperimentConfig) -> None:

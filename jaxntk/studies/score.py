@@ -15,16 +15,17 @@ from rich.table import Table
 from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, evaluate
 from jaxntk.results.rows import append_row, write_json_atomic
+from jaxntk.results.run_folder import mean_over_rows
 from jaxntk.results.text import size
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import ScoreConfig
 from jaxntk.studies.job import Job, prepare
 from jaxntk.studies.progress import track
-from jaxntk.studies.summarize import mean_over_rows
 from jaxntk.studies.scoring import CompiledKernel, compile_kernel
 
 GetKernel = Callable[[], CompiledKernel]
+WIDEST = 1000
 
 
 def compile_for_run(job: Job, out: Path, console: Console) -> CompiledKernel:
@@ -162,4 +163,7 @@ def print_scores(config: ScoreConfig, console: Console) -> None:
         means = [mean_over_rows(rows, name) for name in config.metrics]
         values = [f"{mean.value:.4g}" if mean.valid else str(mean.status) for mean in means]
         table.add_row(rows[0]["ops"], *values, f"{rows[0]['params']:,}")
+    # A number that is cut off is none: a line too long for the terminal is folded there instead.
+    wide = console.options.update(width=WIDEST)
+    console.width = max(console.width, console.measure(table, options=wide).maximum)
     console.print(table)

@@ -22,6 +22,9 @@ Precision = Literal["float32", "mixed", "float64"]
 ACTIVATIONS: dict[Precision, str] = {"float32": "float32", "mixed": "float64", "float64": "float64"}
 PARAMETERS: dict[Precision, str] = {"float32": "float32", "mixed": "float32", "float64": "float64"}
 
+SMALLEST_IMAGE = 4
+"""Height and width, in pixels, that two reductions by half need."""
+
 KernelFn = Callable[[Any, Array, Array], LayerKernels]
 
 
@@ -79,8 +82,8 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
     exact = network.clone(batch_norm=mode)
     stored = network.clone(batch_norm=BatchNormMode.STORED)
 
-    def kernels(variables: Any, x: Array, arch: Array) -> LayerKernels:  # noqa: ANN401
-        def apply_fn(variables: Any, x: Array) -> Array:  # noqa: ANN401
+    def kernels(variables: Any, x: Array, arch: Array) -> LayerKernels:
+        def apply_fn(variables: Any, x: Array) -> Array:
             return exact.apply(variables, x, arch)
 
         if mode.coupled:
@@ -129,7 +132,7 @@ class CompiledKernel:
     compilations: int
     _variables: dict[int, Any] = field(default_factory=dict)
 
-    def variables(self, init_seed: int) -> Any:  # noqa: ANN401
+    def variables(self, init_seed: int) -> Any:
         """Returns the network's variables for an initialisation, drawn once and kept.
 
         Args:
@@ -182,7 +185,7 @@ def compile_kernel(
         raise InputError(
             "dtype", settings.dtype, "call jax.config.update('jax_enable_x64', True) first"
         )
-    if x.ndim != 4 or min(x.shape[1:3]) < 4:
+    if x.ndim != 4 or min(x.shape[1:3]) < SMALLEST_IMAGE:
         cure = "give (n, height, width, channels) of at least 4x4 pixels: two reductions halve them"
         raise InputError("x", f"shape {x.shape}", cure)
     images = jnp.asarray(x, ACTIVATIONS[settings.dtype])
@@ -191,7 +194,7 @@ def compile_kernel(
 
     traces = 0
 
-    def kernel(variables: Any, x: Array, arch: Array) -> Array:  # noqa: ANN401
+    def kernel(variables: Any, x: Array, arch: Array) -> Array:
         nonlocal traces
         traces += 1
         return total(kernels(variables, x, arch))
@@ -209,7 +212,7 @@ def compile_kernel(
     )
 
 
-def _memory_bytes(executable: Any) -> int | None:  # noqa: ANN401
+def _memory_bytes(executable: Any) -> int | None:
     analysis = executable.memory_analysis()
     if analysis is None:
         return None

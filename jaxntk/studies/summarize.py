@@ -6,26 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxntk.metrics import METRICS, Score, ranking_values
+from jaxntk.metrics import METRICS, ranking_values
 from jaxntk.results.correlation import correlate
+from jaxntk.results.run_folder import mean_over_rows
 
 BASELINES = ("params", "flops", "convolutions")
 """Trivial scores, all of them the higher the better."""
-
-
-def mean_over_rows(rows: Sequence[Mapping[str, Any]], metric: str) -> Score:
-    """Averages a metric of one cell over its initialisations; invalid if any of them is.
-
-    Args:
-        rows: rows of ``scores.jsonl``, one an initialisation.
-        metric: name of the metric.
-
-    Returns:
-        The mean, or the first invalid score.
-    """
-    scores = [Score.from_json(row["metrics"][metric]) for row in rows]
-    invalid = next((score for score in scores if not score.valid), None)
-    return invalid or Score.of(float(np.mean([score.value for score in scores])))
 
 
 def correlations(

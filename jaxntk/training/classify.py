@@ -5,9 +5,8 @@ learning rate (the recipe of Mok et al., CVPR 2022, without augmentation). The a
 traced argument, so another cell does not compile anew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,14 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.nasbench201 import (
+    BatchNormMode,
+    NasBench201,
+    Variables,
+    batch_statistics,
+    logits,
+)
 
-Variables = Mapping[str, Any]
 TrainFn = Callable[..., tuple[Float[Array, ""], Float[Array, " epochs"]]]
 
 
@@ -72,8 +76,8 @@ def make_train_fn(network: NasBench201, settings: TrainSettings) -> TrainFn:
         stats = variables["batch_stats"]
 
         def loss(params: dict, x: Array, y: Array) -> Array:
-            logits = training.apply({"params": params, "batch_stats": stats}, x, arch)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+            out = logits(training, {"params": params, "batch_stats": stats}, x, arch)
+            return optax.softmax_cross_entropy_with_integer_labels(out, y).mean()
 
         def step(state: tuple, batch: Array) -> tuple[tuple, Array]:
             params, momentum = state
@@ -116,8 +120,7 @@ def test_accuracy(
     Returns:
         A fraction between 0 and 1.
     """
-    frozen = network.clone(batch_norm=BatchNormMode.FROZEN)
-    _, updated = frozen.apply(variables, x_train, arch, mutable=["batch_stats"])
+    statistics = batch_statistics(network, variables, x_train, arch)
     stored = network.clone(batch_norm=BatchNormMode.STORED)
-    logits = stored.apply({**variables, **updated}, x_test, arch)
-    return jnp.mean((jnp.argmax(logits, axis=-1) == y_test).astype(x_train.dtype))
+    out = logits(stored, {**variables, **statistics}, x_test, arch)
+    return jnp.mean((jnp.argmax(out, axis=-1) == y_test).astype(x_train.dtype))

@@ -1,0 +1,210 @@
+"""Gradients against JAX's own, and Gram matrices against explicit per-example Jacobians."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxntk.networks import gram_rules
+
+N = 5
+BLOCKS = [(5, 5), (2, 3), (4, 1)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _x64():
+    with jax.enable_x64(True):
+        yield
+
+
+class Case(NamedTuple):
+    """An operation with a Gram rule, and the same without one."""
+
+    rule: object
+    plain: object
+    x: np.ndarray
+    parameter: np.ndarray
+    cotangent: np.ndarray
+
+
+def _plain_conv(stride, padding):
+    def conv(x, kernel):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            [(padding, padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=lax.Precision.HIGHEST,
+        )
+
+    return conv
+
+
+def _case(rule, plain, x_shape, parameter_shape):
+    rng = np.random.default_rng(sum(x_shape) + 7 * sum(parameter_shape))
+    x, parameter = rng.normal(size=x_shape), rng.normal(size=parameter_shape)
+    out = jax.eval_shape(plain, x, parameter)
+    return Case(rule, plain, x, parameter, rng.normal(size=out.shape))
+
+
+def _conv_case(size, stride, padding, height, width):
+    return _case(
+        lambda x, kernel, gram: gram_rules.conv(x, kernel, gram, stride, padding),
+        _plain_conv(stride, padding),
+        (N, height, width, 2),
+        (size, size, 2, 3),
+    )
+
+
+def _add(x, bias):
+    return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _multiply(x, scale):
+    return x * scale.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+# Few tokens and wide layers take the Gram matrix through dot products, many tokens through the
+# gradients themselves.
+MAKERS = {
+    "bias of vectors": lambda: _case(gram_rules.add_bias, _add, (N, 3), (3,)),
+    "bias of images": lambda: _case(gram_rules.add_bias, _add, (N, 4, 3, 2), (2,)),
+    "scale of vectors": lambda: _case(gram_rules.multiply_scale, _multiply, (N, 3), (3,)),
+    "scale of images": lambda: _case(gram_rules.multiply_scale, _multiply, (N, 4, 3, 2), (2,)),
+    "dense, wide": lambda: _case(gram_rules.dense, jnp.matmul, (N, 1, 40), (40, 30)),
+    "dense, long": lambda: _case(gram_rules.dense, jnp.matmul, (N, 20, 3), (3, 2)),
+    **{
+        f"conv {size}x{size} /{stride} +{padding} of {height}x{width}": (
+            lambda args=(size, stride, padding, height, width): _conv_case(*args)
+        )
+        for size, stride, padding, height, width in [
+            (1, 1, 0, 4, 5),
+            (1, 2, 0, 5, 4),
+            (1, 3, 0, 6, 5),
+            (3, 1, 1, 5, 6),
+            (3, 1, 0, 5, 5),
+            (3, 2, 1, 8, 8),
+            (3, 2, 1, 7, 6),
+            (3, 2, 0, 6, 7),
+            (3, 3, 1, 8, 7),
+            (3, 3, 2, 9, 5),
+            (5, 1, 2, 6, 5),
+            (5, 2, 2, 7, 8),
+            (5, 3, 1, 9, 8),
+            (5, 3, 0, 7, 5),
+        ]
+    },
+}
+
+
+@pytest.fixture(params=MAKERS, scope="module")
+def case(request):
+    return MAKERS[request.param]()
+
+
+def _assert_close(got, wanted, rtol=1e-10):
+    wanted = np.asarray(wanted)
+    np.testing.assert_allclose(got, wanted, rtol=rtol, atol=rtol * np.abs(wanted).max())
+
+
+def _example_gradients(case):
+    def pulled_back(parameter, x, cotangent):
+        return jnp.sum(case.plain(x[None], parameter) * cotangent[None])
+
+    grad = jax.vmap(jax.grad(pulled_back), (None, 0, 0))
+    return np.asarray(grad(case.parameter, case.x, case.cotangent)).reshape(N, -1)
+
+
+def _wanted_block(jac, shape):
+    if shape == (N, N):
+        return jac @ jac.T
+    return jac[: shape[0]] @ jac[shape[0] :].T
+
+
+def test_output_is_that_of_the_plain_operation(case):
+    out = case.rule(jnp.asarray(case.x), jnp.asarray(case.parameter), None)
+    assert out.dtype == np.float64
+    _assert_close(out, case.plain(case.x, case.parameter))
+
+
+@pytest.mark.parametrize("with_gram", [False, True])
+def test_gradients_are_those_of_the_plain_operation(case, with_gram):
+    gram = jnp.zeros((N, N)) if with_gram else None
+    arguments = jnp.asarray(case.x), jnp.asarray(case.parameter)
+    cotangent = jnp.asarray(case.cotangent)
+    _, pull_back = jax.vjp(lambda x, p: case.rule(x, p, gram), *arguments)
+    _, plain_pull_back = jax.vjp(case.plain, *arguments)
+    for got, wanted in zip(pull_back(cotangent), plain_pull_back(cotangent), strict=True):
+        assert got.dtype == np.float64
+        assert got.shape == wanted.shape
+        _assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("shape", BLOCKS)
+def test_gram_cotangent_is_the_product_of_example_jacobians(case, shape):
+    x, parameter = jnp.asarray(case.x), jnp.asarray(case.parameter)
+    _, pull_back = jax.vjp(lambda gram: case.rule(x, parameter, gram), jnp.zeros(shape))
+    (gram,) = pull_back(jnp.asarray(case.cotangent))
+    assert gram.shape == shape
+    _assert_close(gram, _wanted_block(_example_gradients(case), shape))
+
+
+@pytest.mark.parametrize("gram_value", [0.0, 3.0])
+def test_gram_does_not_change_the_output(case, gram_value):
+    x, parameter = jnp.asarray(case.x), jnp.asarray(case.parameter)
+    with_gram = case.rule(x, parameter, jnp.full((N, N), gram_value))
+    np.testing.assert_array_equal(with_gram, case.rule(x, parameter, None))
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (5, 4), (1, 3), (6, 6), (3, 3)])
+def test_gram_of_another_batch_is_refused(case, shape):
+    x, parameter = jnp.asarray(case.x), jnp.asarray(case.parameter)
+    _, pull_back = jax.vjp(lambda gram: case.rule(x, parameter, gram), jnp.zeros(shape))
+    with pytest.raises(ValueError, match="for a batch of 5"):
+        pull_back(jnp.asarray(case.cotangent))
+
+
+def test_float32_parameters_under_float64_activations_give_float32_kernels(case):
+    x, cotangent = jnp.asarray(case.x), jnp.asarray(case.cotangent)
+    parameter = jnp.asarray(case.parameter, jnp.float32)
+    zeros = jnp.zeros((N, N), jnp.float32)
+    out, pull_back = jax.vjp(case.rule, x, parameter, zeros)
+    x_bar, parameter_bar, gram = pull_back(cotangent)
+    dtypes = [array.dtype for array in (out, x_bar, parameter_bar, gram)]
+    assert dtypes == [np.float64, np.float64, np.float32, np.float32]
+    _assert_close(gram, _wanted_block(_example_gradients(case), (N, N)), rtol=1e-4)
+    _assert_close(out, case.plain(case.x, np.asarray(parameter, np.float64)))
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 6, 9, 16])
+@pytest.mark.parametrize(("features_in", "features_out"), [(2, 3), (12, 9), (1, 1)])
+@pytest.mark.parametrize("shape", BLOCKS)
+def test_outer_gram_both_ways(tokens, features_in, features_out, shape):
+    rng = np.random.default_rng(tokens)
+    a, b = rng.normal(size=(N, tokens, features_in)), rng.normal(size=(N, tokens, features_out))
+    jac = np.einsum("nti,nto->nio", a, b).reshape(N, -1)
+    got = gram_rules.outer_gram(jnp.asarray(a), jnp.asarray(b), shape)
+    _assert_close(got, _wanted_block(jac, shape))
+
+
+def _largest_array(tokens, features_in, features_out):
+    shapes = jnp.zeros((N, tokens, features_in)), jnp.zeros((N, tokens, features_out))
+    jaxpr = jax.make_jaxpr(lambda a, b: gram_rules.outer_gram(a, b, (N, N)))(*shapes)
+    return max(var.aval.size for eqn in jaxpr.jaxpr.eqns for var in eqn.outvars)
+
+
+def test_outer_gram_takes_the_cheaper_way():
+    many_tokens = _largest_array(tokens=100, features_in=2, features_out=3)
+    assert many_tokens < N * N * 100 * 100, "many tokens: no n x n x t x t array"
+    wide = _largest_array(tokens=1, features_in=200, features_out=300)
+    assert wide < N * 200 * 300, "one token: no n x i x o array"
+
+
+@pytest.mark.parametrize("shape", BLOCKS)
+def test_gram_block_names_rows_and_columns(shape):
+    jac = np.random.default_rng(0).normal(size=(N, 7))
+    _assert_close(gram_rules.gram_block(jnp.asarray(jac), shape), _wanted_block(jac, shape))
