@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import jax
 import tyro
@@ -243,7 +243,8 @@ def parse(
     Raises:
         InputError: an unknown flag, or a value that does not fit.
     """
-    names = [field.name for field in dataclasses.fields(kind)]
+    record: Any = kind
+    names = [field.name for field in dataclasses.fields(record)]
     names += [field.name for field in dataclasses.fields(config)] if config else []
     known = [f"--{name.replace('_', '-')}" for name in (*names, "help")]
     for argument in arguments:
@@ -251,17 +252,28 @@ def parse(
         if flag.startswith("--") and flag not in known:
             cure = f"see {PROGRAM} {prog} --help{did_you_mean(flag, known)}"
             raise InputError(flag, "an unknown flag", cure)
-    given = {} if default is None else {"default": kind(out=tyro.MISSING, config=default)}
+    if default is not None:
+        kind = _with_default(kind, default)
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(kind, args=arguments, prog=f"{PROGRAM} {prog}", **given)
+            return tyro.cli(kind, args=arguments, prog=f"{PROGRAM} {prog}")
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise InputError(
             "flags", _first_line(errors.getvalue()), f"see {PROGRAM} {prog} --help"
         ) from None
+
+
+def _with_default(kind: type[Options], config: ScoreConfig) -> type[Options]:
+    """Makes the options of a command whose configuration has values; the rest stays required."""
+    flat = Annotated[type(config), tyro.conf.arg(name="")]
+    fields = [("config", flat, dataclasses.field(default=config))]
+    names = {"__doc__": kind.__doc__, "__module__": kind.__module__}
+    return dataclasses.make_dataclass(
+        kind.__name__, fields, bases=(kind,), namespace=names, frozen=True
+    )
 
 
 def _first_line(box: str) -> str:

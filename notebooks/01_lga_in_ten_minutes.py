@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -92,8 +94,10 @@ for ax, matrix, title in zip(
 # %%
 per_layer = layer_kernel_fn(network, KernelSettings(batch_norm="frozen"), batch.x.shape[1:])
 parts = jax.jit(per_layer)(kernel.variables(0), kernel.x, cells[0])
-shares = {"/".join(path): float(np.trace(np.sum(part, axis=tuple(range(part.ndim - 2)))))
-          for path, part in parts.items()}
+shares = {
+    "/".join(path): float(np.trace(np.sum(part, axis=tuple(range(part.ndim - 2)))))
+    for path, part in parts.items()
+}
 whole = sum(shares.values())
 for name, share in sorted(shares.items(), key=lambda item: -item[1])[:5]:
     print(f"{name:40} {100 * share / whole:5.1f} % of the trace")
@@ -114,8 +118,9 @@ assert not any(score.valid for score in nothing.values())
 # ## The mode of batch normalisation is part of the score
 #
 # With batch statistics *frozen* the images of a batch do not influence each other's gradients, and
-# one backward pass suffices. The *batch* mode differentiates through the statistics; it is exact for
-# a network in training mode, and takes a backward pass an image. The two need not rank cells alike.
+# one backward pass suffices. The *batch* mode differentiates through the statistics; it is exact
+# for a network in training mode, and takes a backward pass an image. The two need not rank cells
+# alike.
 
 # %%
 few = make_batch(digits, 20, seed=0)

@@ -284,7 +284,7 @@ def batch_statistics(
 
 
 def init_variables(
-    network: NasBench201, key: Array, image_shape: tuple[int, int, int], dtype: jnp.dtype
+    network: NasBench201, key: Array, image_shape: tuple[int, ...], dtype: jnp.dtype
 ) -> dict[str, Any]:
     """Draws the parameters of all cells at once and sets the running statistics to 0 and 1.
 
@@ -297,12 +297,14 @@ def init_variables(
     Returns:
         ``{"params": ..., "batch_stats": ...}``.
     """
-    return _init_fn(network, image_shape, jnp.dtype(dtype))(key)
+    # A Flax module is a frozen dataclass and hashes by value, which pyright does not see.
+    init = _init_fn(network, image_shape, jnp.dtype(dtype))  # pyright: ignore[reportArgumentType]
+    return init(key)
 
 
 @cache
 def _init_fn(
-    network: NasBench201, image_shape: tuple[int, int, int], dtype: jnp.dtype
+    network: NasBench201, image_shape: tuple[int, ...], dtype: jnp.dtype
 ) -> Callable[[Array], dict[str, Any]]:
     # Kept, so that another seed does not compile anew.
     def init(key: Array) -> dict[str, Any]:

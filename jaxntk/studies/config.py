@@ -119,7 +119,10 @@ class ExperimentConfig(ScoreConfig):
         for field in fields(cls):
             if field.default is MISSING and field.name not in row:
                 raise InputError("config", f"no field {field.name!r}", "give another folder")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+        }
+        return cls(**values)
 
 
 def validate_scoring(config: ScoreConfig) -> None:
@@ -209,6 +212,6 @@ def _check_choices(config: ScoreConfig) -> None:
             raise InputError(name, repr(value), cure)
 
 
-def _check_at_least(name: str, value: float, least: int) -> None:
+def _check_at_least(name: str, value: int | float, least: int) -> None:
     if not isinstance(value, int | float) or not math.isfinite(value) or value < least:
         raise InputError(name, repr(value), f"give at least {least}")

@@ -158,7 +158,7 @@ def print_scores(config: ScoreConfig, console: Console) -> None:
         table.add_column(f"{name} {arrow}", justify="right")
     table.add_column("params", justify="right")
     seeds = range(config.init_seed, config.init_seed + config.num_inits)
-    for arch in track(job.archs, "scoring", console):
+    for arch in track(list(job.archs), "scoring", console):
         rows = [score_row(job, kernel, arch, seed) for seed in seeds]
         means = [mean_over_rows(rows, name) for name in config.metrics]
         values = [f"{mean.value:.4g}" if mean.valid else str(mean.status) for mean in means]

@@ -84,7 +84,8 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
 
     def kernels(variables: Any, x: Array, arch: Array) -> LayerKernels:
         def apply_fn(variables: Any, x: Array) -> Array:
-            return exact.apply(variables, x, arch)
+            logits: Any = exact.apply(variables, x, arch)
+            return logits
 
         if mode.coupled:
             return coupled_kernels(
@@ -94,8 +95,13 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
             return gram_kernels(apply_fn, variables, x, chosen, outputs=settings.outputs)
         # One pass over all images fixes the statistics; the tiles then use them as constants.
         _, statistics = exact.apply(variables, x, arch, mutable=["batch_stats"])
+
+        def apply_stored(variables: Any, x: Array) -> Array:
+            logits: Any = stored.apply(variables, x, arch)
+            return logits
+
         return tiled_gram_kernels(
-            lambda variables, x: stored.apply(variables, x, arch),
+            apply_stored,
             {**variables, **statistics},
             x,
             chosen,
@@ -161,8 +167,8 @@ class CompiledKernel:
         Returns:
             The kernel on the host, in the dtype it was computed in.
         """
-        arch = jnp.asarray(arch, jnp.int32)
-        return np.asarray(self.executable(self.variables(init_seed), self.x, arch))
+        cell = jnp.asarray(arch, jnp.int32)
+        return np.asarray(self.executable(self.variables(init_seed), self.x, cell))
 
 
 def compile_kernel(

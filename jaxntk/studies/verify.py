@@ -10,9 +10,9 @@ The file holds, for J cells and two batch-normalisation modes,
 at initialisation (0 and 1) except inside cells. Its condition number comes from a non-symmetric
 eigensolver and is no target: ours is held against numpy's ``eigvalsh`` on the same kernel.
 
-Precisions are ``float64``, ``mixed`` (activations in float64, derivatives and kernel in float32) and
-``float32``. In float32 alone some inputs of a ReLU lie so close to 0 that rounding changes their
-sign, and the kernel, whose derivatives jump there, moves by up to some percent of its largest
+Precisions are ``float64``, ``mixed`` (activations in float64, derivatives and kernel in float32)
+and ``float32``. In float32 alone some inputs of a ReLU lie so close to 0 that rounding changes
+their sign, and the kernel, whose derivatives jump there, moves by up to some percent of its largest
 entry. Such a line is marked ``relu``: its logits are within the tolerance and so is everything in
 ``mixed``, where only the signs are different.
 """
@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.metrics import Status, evaluate
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.nasbench201 import logits as apply_network
 from jaxntk.networks.nasbench201_official import count_cells, official_variables
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.scoring import (
@@ -43,7 +44,7 @@ from jaxntk.studies.scoring import (
     layer_kernel_fn,
 )
 
-MODES = {"train": BatchNormMode.BATCH, "eval": BatchNormMode.RUNNING}
+MODES: dict[str, Literal["batch", "running"]] = {"train": "batch", "eval": "running"}
 TOLERANCES: dict[Precision, float] = {"float64": 1e-6, "mixed": 1e-3, "float32": 1e-3}
 SIGN_CHANGE_LIMIT = 0.1
 """Largest relative error in float32 that is put down to ReLU inputs that change sign."""
@@ -198,15 +199,16 @@ def read_golden(path: Path) -> dict[str, np.ndarray]:
 
 
 def _compute_fn(
-    network: NasBench201, batch_norm: BatchNormMode, dtype: Precision, image: tuple[int, ...]
+    network: NasBench201,
+    batch_norm: Literal["batch", "running"],
+    dtype: Precision,
+    image: tuple[int, ...],
 ) -> Callable[[Any, Array, Array], tuple[Array, Array]]:
-    exact = network.clone(batch_norm=batch_norm)
-    kernels = layer_kernel_fn(
-        exact, KernelSettings(batch_norm=batch_norm.value, dtype=dtype), image
-    )
+    exact = network.clone(batch_norm=BatchNormMode(batch_norm))
+    kernels = layer_kernel_fn(exact, KernelSettings(batch_norm=batch_norm, dtype=dtype), image)
 
-    def compute(variables: Any, x: Array, arch: Array) -> tuple[Array, Array]:  # noqa: ANN401
-        return exact.apply(variables, x, arch), total(kernels(variables, x, arch))
+    def compute(variables: Any, x: Array, arch: Array) -> tuple[Array, Array]:
+        return apply_network(exact, variables, x, arch), total(kernels(variables, x, arch))
 
     return jax.jit(compute)
 

@@ -14,12 +14,6 @@ N = 5
 BLOCKS = [(5, 5), (2, 3), (4, 1)]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _x64():
-    with jax.enable_x64(True):
-        yield
-
-
 class Case(NamedTuple):
     """An operation with a Gram rule, and the same without one."""
 
@@ -115,7 +109,7 @@ def _example_gradients(case):
     def pulled_back(parameter, x, cotangent):
         return jnp.sum(case.plain(x[None], parameter) * cotangent[None])
 
-    grad = jax.vmap(jax.grad(pulled_back), (None, 0, 0))
+    grad = jax.jit(jax.vmap(jax.grad(pulled_back), (None, 0, 0)))
     return np.asarray(grad(case.parameter, case.x, case.cotangent)).reshape(N, -1)
 
 
@@ -125,62 +119,93 @@ def _wanted_block(jac, shape):
     return jac[: shape[0]] @ jac[shape[0] :].T
 
 
-def test_output_is_that_of_the_plain_operation(case):
-    out = case.rule(jnp.asarray(case.x), jnp.asarray(case.parameter), None)
-    assert out.dtype == np.float64
-    _assert_close(out, case.plain(case.x, case.parameter))
+class Computed(NamedTuple):
+    """What one compiled function returns for a case: outputs, gradients and Gram matrices."""
+
+    out: jax.Array
+    grads: tuple[jax.Array, jax.Array]
+    out_with_gram: jax.Array
+    grads_with_gram: tuple[jax.Array, jax.Array]
+    grams: dict[tuple[int, int], jax.Array]
 
 
-@pytest.mark.parametrize("with_gram", [False, True])
-def test_gradients_are_those_of_the_plain_operation(case, with_gram):
-    gram = jnp.zeros((N, N)) if with_gram else None
-    arguments = jnp.asarray(case.x), jnp.asarray(case.parameter)
-    cotangent = jnp.asarray(case.cotangent)
-    _, pull_back = jax.vjp(lambda x, p: case.rule(x, p, gram), *arguments)
-    _, plain_pull_back = jax.vjp(case.plain, *arguments)
-    for got, wanted in zip(pull_back(cotangent), plain_pull_back(cotangent), strict=True):
-        assert got.dtype == np.float64
-        assert got.shape == wanted.shape
-        _assert_close(got, wanted)
+@pytest.fixture(scope="module")
+def computed(case):
+    def compute(x, parameter, cotangent):
+        out, pull_back = jax.vjp(lambda x, p: case.rule(x, p, None), x, parameter)
+        ones = jnp.ones((N, N))
+        out_with_gram, pull_back_all = jax.vjp(case.rule, x, parameter, ones)
+        grams = {}
+        for shape in BLOCKS:
+            _, pull_back_gram = jax.vjp(lambda g: case.rule(x, parameter, g), jnp.zeros(shape))
+            (grams[shape],) = pull_back_gram(cotangent)
+        return Computed(
+            out, pull_back(cotangent), out_with_gram, pull_back_all(cotangent)[:2], grams
+        )
+
+    return jax.jit(compute)(*map(jnp.asarray, (case.x, case.parameter, case.cotangent)))
+
+
+@pytest.fixture(scope="module")
+def plain(case):
+    """Output and gradients by JAX's own differentiation of the plain operation."""
+
+    def compute(x, parameter, cotangent):
+        out, pull_back = jax.vjp(case.plain, x, parameter)
+        return out, pull_back(cotangent)
+
+    return jax.jit(compute)(*map(jnp.asarray, (case.x, case.parameter, case.cotangent)))
+
+
+def test_output_is_that_of_the_plain_operation(computed, plain):
+    assert computed.out.dtype == np.float64
+    _assert_close(computed.out, plain[0])
+
+
+def test_gradients_are_those_of_the_plain_operation(computed, plain):
+    for grads in (computed.grads, computed.grads_with_gram):
+        for got, wanted in zip(grads, plain[1], strict=True):
+            assert got.dtype == np.float64
+            assert got.shape == wanted.shape
+            _assert_close(got, wanted)
 
 
 @pytest.mark.parametrize("shape", BLOCKS)
-def test_gram_cotangent_is_the_product_of_example_jacobians(case, shape):
-    x, parameter = jnp.asarray(case.x), jnp.asarray(case.parameter)
-    _, pull_back = jax.vjp(lambda gram: case.rule(x, parameter, gram), jnp.zeros(shape))
-    (gram,) = pull_back(jnp.asarray(case.cotangent))
-    assert gram.shape == shape
-    _assert_close(gram, _wanted_block(_example_gradients(case), shape))
+def test_gram_cotangent_is_the_product_of_example_jacobians(case, computed, shape):
+    assert computed.grams[shape].shape == shape
+    _assert_close(computed.grams[shape], _wanted_block(_example_gradients(case), shape))
 
 
-@pytest.mark.parametrize("gram_value", [0.0, 3.0])
-def test_gram_does_not_change_the_output(case, gram_value):
-    x, parameter = jnp.asarray(case.x), jnp.asarray(case.parameter)
-    with_gram = case.rule(x, parameter, jnp.full((N, N), gram_value))
-    np.testing.assert_array_equal(with_gram, case.rule(x, parameter, None))
+def test_gram_does_not_change_the_output(computed):
+    np.testing.assert_array_equal(computed.out_with_gram, computed.out)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (5, 4), (1, 3), (6, 6), (3, 3)])
 def test_gram_of_another_batch_is_refused(case, shape):
-    x, parameter = jnp.asarray(case.x), jnp.asarray(case.parameter)
-    _, pull_back = jax.vjp(lambda gram: case.rule(x, parameter, gram), jnp.zeros(shape))
+    def pulled_back(x, parameter, cotangent):
+        _, pull_back = jax.vjp(lambda gram: case.rule(x, parameter, gram), jnp.zeros(shape))
+        return pull_back(cotangent)
+
     with pytest.raises(ValueError, match="for a batch of 5"):
-        pull_back(jnp.asarray(case.cotangent))
+        jax.eval_shape(pulled_back, case.x, case.parameter, case.cotangent)
 
 
-def test_float32_parameters_under_float64_activations_give_float32_kernels(case):
-    x, cotangent = jnp.asarray(case.x), jnp.asarray(case.cotangent)
+def test_float32_parameters_under_float64_activations_give_float32_kernels(case, plain):
+    @jax.jit
+    def compute(x, parameter, cotangent):
+        out, pull_back = jax.vjp(case.rule, x, parameter, jnp.zeros((N, N), jnp.float32))
+        return out, *pull_back(cotangent)
+
     parameter = jnp.asarray(case.parameter, jnp.float32)
-    zeros = jnp.zeros((N, N), jnp.float32)
-    out, pull_back = jax.vjp(case.rule, x, parameter, zeros)
-    x_bar, parameter_bar, gram = pull_back(cotangent)
-    dtypes = [array.dtype for array in (out, x_bar, parameter_bar, gram)]
+    results = compute(jnp.asarray(case.x), parameter, jnp.asarray(case.cotangent))
+    dtypes = [array.dtype for array in results]
     assert dtypes == [np.float64, np.float64, np.float32, np.float32]
-    _assert_close(gram, _wanted_block(_example_gradients(case), (N, N)), rtol=1e-4)
-    _assert_close(out, case.plain(case.x, np.asarray(parameter, np.float64)))
+    for got, wanted in zip(results[:3], (plain[0], *plain[1]), strict=True):
+        _assert_close(got, wanted, rtol=1e-5)
+    _assert_close(results[3], _wanted_block(_example_gradients(case), (N, N)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 6, 9, 16])
+@pytest.mark.parametrize("tokens", [1, 3, 16])
 @pytest.mark.parametrize(("features_in", "features_out"), [(2, 3), (12, 9), (1, 1)])
 @pytest.mark.parametrize("shape", BLOCKS)
 def test_outer_gram_both_ways(tokens, features_in, features_out, shape):

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import traverse_util
 
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
@@ -105,3 +106,13 @@ def assert_close(got, wanted, rtol=1e-10):
     scale = np.abs(wanted).max()
     error = np.abs(got - wanted).max() / (scale if scale > 0 else 1.0)
     assert error <= rtol, f"relative error {error:.3e} > {rtol:g}; largest entry {scale:.3e}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_float64():
+    """Float64 throughout; executables that run once are not worth optimising."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    with jax.enable_x64(True):
+        yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -1,0 +1,103 @@
+"""The configuration: JSON and back, and what is refused."""
+
+import dataclasses
+import math
+
+import pytest
+
+from jaxntk.cli import load_experiment
+from jaxntk.errors import InputError
+from jaxntk.studies.config import LOCATIONS, ExperimentConfig, parse_arch, validate
+from tests.tiny_runs import REPOSITORY
+
+EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.py"))
+SMALL = ExperimentConfig(
+    data="digits", truth="train", batch_norm="frozen", archs=("421211", "0" * 6)
+)
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_every_experiment_is_valid_and_survives_json(file):
+    config = load_experiment(file)
+    validate(config)
+    assert ExperimentConfig.from_json(config.to_json()) == config
+
+
+def test_there_are_experiments():
+    assert {file.stem for file in EXPERIMENTS} >= {"quickstart_digits", "init_metrics_nasbench201"}
+
+
+def test_json_round_trip():
+    row = SMALL.to_json()
+    assert row["archs"] == ["421211", "000000"]
+    assert ExperimentConfig.from_json(row) == SMALL
+
+
+def test_an_unknown_field_is_named_with_the_closest_one():
+    with pytest.raises(InputError, match=r"unknown field 'num_arch'; .*did you mean 'num_archs'"):
+        ExperimentConfig.from_json({**SMALL.to_json(), "num_arch": 3})
+
+
+def test_a_missing_field_is_named():
+    row = SMALL.to_json()
+    del row["batch_norm"]
+    with pytest.raises(InputError, match="no field 'batch_norm'"):
+        ExperimentConfig.from_json(row)
+
+
+def test_locations_are_fields():
+    assert set(LOCATIONS) <= {field.name for field in dataclasses.fields(ExperimentConfig)}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_archs", 0),
+        ("num_archs", 1),
+        ("num_archs", 15626),
+        ("arch_seed", -1),
+        ("archs", ("421211",)),
+        ("archs", ("421211", "421211")),
+        ("num_images", 1),
+        ("channels", 0),
+        ("cells_per_stage", 0),
+        ("num_inits", 0),
+        ("init_seed", -1),
+        ("batch_seed", -1),
+        ("tile", 0),
+        ("metrics", ()),
+        ("metrics", ("lgaa",)),
+        ("initializer", "he"),
+        ("truth", "cifar10/test/100"),
+        ("train_epochs", 0),
+        ("train_repeats", 0),
+        ("train_batch_size", 1),
+        ("train_seed", -1),
+        ("learning_rate", math.nan),
+        ("learning_rate", -0.1),
+        ("momentum", math.inf),
+        ("weight_decay", -1e-4),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(field, value):
+    changes = {"archs": (), field: value}
+    with pytest.raises(InputError) as error:
+        validate(dataclasses.replace(SMALL, **changes))
+    assert str(error.value).startswith(f"{field}: "), error.value
+
+
+@pytest.mark.parametrize(
+    "field", ["batch_norm", "batch", "split", "outputs", "parameters", "dtype"]
+)
+def test_a_wrong_choice_is_refused_by_name(field):
+    config = dataclasses.replace(SMALL)
+    # Past the annotations, which are checked only while testing.
+    object.__setattr__(config, field, "fro")
+    with pytest.raises(InputError, match=f"^{field}: got 'fro'; choose from "):
+        validate(config)
+
+
+def test_both_written_forms_of_a_cell():
+    first, second = "|avg_pool_3x3~0|", "|nor_conv_1x1~0|skip_connect~1|"
+    text = f"{first}+{second}+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
+    assert parse_arch(text).tolist() == parse_arch("421211").tolist()

@@ -1,0 +1,190 @@
+"""Runs that were stopped: killed, interrupted, out of space; and runs that must not go on."""
+
+import errno
+import os
+import shutil
+import signal
+import time
+
+import pytest
+
+from jaxntk.cli import main
+from jaxntk.studies import score
+from tests.tiny_runs import MAIN, content, finish, numbers, one_line, process, refusal
+
+# Rows come slowly enough for a test to step in between.
+SLOW = f"""
+import time
+from jaxntk.studies import score
+append = score.append_row
+def slow(path, row):
+    append(path, row)
+    time.sleep(1)
+score.append_row = slow
+{MAIN}
+"""
+
+# No file may grow beyond this from the first row on: config.json has been written.
+LIMITED = f"""
+import resource
+from jaxntk.studies import score
+missing = score.score_missing
+def limited(job, path, kernel, console):
+    kernel().variables(0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+    missing(job, path, kernel, console)
+from jaxntk.studies import rank
+rank.score_missing = limited
+{MAIN}
+"""
+
+
+def complete_rows(file):
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def wait_for_rows(file, number, running):
+    while complete_rows(file) < number:
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.01)
+
+
+def test_killed_with_a_torn_line_and_resumed(experiment, finished, tmp_path, cache_env):
+    out = tmp_path / "run"
+    running = process(["run", experiment, "--out", out], SLOW, env=cache_env)
+    wait_for_rows(out / "scores.jsonl", 2, running)
+    running.send_signal(signal.SIGKILL)
+    assert finish(running)[0] == -signal.SIGKILL
+    whole = (out / "scores.jsonl").read_bytes()
+    assert whole.count(b"\n") < 4
+    assert not (out / "truth.jsonl").exists()
+    with open(out / "scores.jsonl", "ab") as file:
+        file.write(whole[: len(whole) // 3].splitlines()[0])
+    assert main(["run", str(experiment), "--out", str(out)]) == 0
+    assert numbers(out) == numbers(finished)
+    assert (out / "scores.jsonl").read_bytes().startswith(whole)
+
+
+def test_stopped_between_scoring_and_truth(experiment, finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "run")
+    for name in ("truth.jsonl", "kernels.npz", "summary.json", "report.html"):
+        (out / name).unlink()
+    scores = (out / "scores.jsonl").read_bytes()
+    assert main(["run", str(experiment), "--out", str(out)]) == 0
+    assert numbers(out) == numbers(finished)
+    assert (out / "scores.jsonl").read_bytes() == scores
+
+
+def test_a_finished_run_is_not_computed_again(experiment, finished, tmp_path, monkeypatch):
+    out = shutil.copytree(finished, tmp_path / "run")
+    before = content(out)
+    monkeypatch.setattr(score, "compile_kernel", None)
+    assert main(["run", str(experiment), "--out", str(out)]) == 0
+    after = content(out)
+    for name in ("config.json", "environment.json", "scores.jsonl", "truth.jsonl", "kernels.npz"):
+        assert after[name] == before[name]
+    assert numbers(out) == numbers(finished)
+
+
+def test_ctrl_c_says_how_to_go_on(experiment, tmp_path, capsys, monkeypatch):
+    def interrupt(*_arguments, **_keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(score, "compile_kernel", interrupt)
+    assert main(["run", str(experiment), "--out", str(tmp_path / "run")]) == 130
+    err = capsys.readouterr().err
+    assert err == "jaxntk: stopped; the same command goes on from here\n"
+    flags = ["--data", "digits", "--batch-norm", "frozen", "--num-images", "4"]
+    assert main(["score", *flags]) == 130
+    assert capsys.readouterr().err == "jaxntk: stopped\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [
+        (("--num-archs", "3"), "num_archs"),
+        (("--init-seed", "1"), "init_seed"),
+        (("--train-epochs", "2"), "train_epochs"),
+        (("--metrics", "lga"), "metrics"),
+    ],
+)
+def test_another_configuration_is_refused(experiment, finished, capsys, flags, field):
+    before = content(finished)
+    line = refusal(capsys, "run", experiment, "--out", finished, *flags)
+    assert f"a run with {field}=" in line
+    assert content(finished) == before
+
+
+def test_files_may_lie_elsewhere(experiment, finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "run")
+    assert main(["run", str(experiment), "--out", str(out), "--data-dir", str(tmp_path)]) == 0
+    assert numbers(out) == numbers(finished)
+
+
+def test_results_without_a_configuration_are_refused(experiment, finished, tmp_path, capsys):
+    out = shutil.copytree(finished, tmp_path / "run")
+    (out / "config.json").unlink()
+    before = content(out)
+    assert "results but no config.json" in refusal(capsys, "run", experiment, "--out", out)
+    assert content(out) == before
+
+
+def test_disk_full_in_the_middle_of_a_row_and_resumed(
+    experiment, finished, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "run"
+    write, append = os.write, score.append_row
+
+    def full(fd, data):
+        if complete_rows(out / "scores.jsonl") == 2:
+            write(fd, bytes(data)[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, data)
+
+    def append_to_full_disk(path, row):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            append(path, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score, "append_row", append_to_full_disk)
+        line = refusal(capsys, "run", experiment, "--out", out)
+    assert "No space left" in line
+    assert "scores.jsonl" in line
+    assert "free some space" in line
+    assert (out / "scores.jsonl").read_bytes().endswith(b"}\n")
+    assert complete_rows(out / "scores.jsonl") == 2
+    assert set(content(out)) == {
+        "config.json",
+        "environment.json",
+        "compilation.json",
+        "scores.jsonl",
+    }
+    assert main(["run", str(experiment), "--out", str(out)]) == 0
+    assert numbers(out) == numbers(finished)
+
+
+def test_a_real_limit_on_the_size_of_files(experiment, table, tmp_path, cache_env):
+    truth = ["--truth", "cifar10/test/200", "--table", table]
+    out = tmp_path / "run"
+    running = process(["run", experiment, "--out", out, *truth], LIMITED, env=cache_env)
+    code, _, err = finish(running)
+    assert code == 2, err
+    assert "scores.jsonl cannot be written" in one_line(err)
+    data = (out / "scores.jsonl").read_bytes()
+    assert data == b"" or data.endswith(b"}\n")
+    assert 0 < data.count(b"\n") < 4
+
+
+def test_a_run_that_is_piped_away_prints_plain_lines(experiment, finished, tmp_path, cache_env):
+    out = shutil.copytree(finished, tmp_path / "run")
+    lines = (out / "scores.jsonl").read_text().splitlines(keepends=True)
+    (out / "scores.jsonl").write_text("".join(lines[:2]))
+    code, printed, err = finish(process(["run", experiment, "--out", out], env=cache_env))
+    assert (code, err) == (0, "")
+    assert "\x1b" not in printed
+    assert "\r" not in printed
+    assert printed.count("scoring") == 1
+    assert f"report: {out / 'report.html'}\n" in printed
+    assert max(map(len, printed.splitlines()[:-1])) <= 80
+    assert numbers(out) == numbers(finished)
