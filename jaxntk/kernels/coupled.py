@@ -61,7 +61,7 @@ def coupled_kernels(
 
     def kernels(weights: Array) -> LayerKernels:
         def row(example: Array) -> dict[Path, Array]:
-            one_hot = jnp.arange(len(x)) == example
+            one_hot = jnp.arange(len(x), dtype=jnp.int32) == example
             return pull_back(one_hot.astype(out.dtype)[:, None] * weights[None, :])[0]
 
         return _from_rows(row, len(x), tile or len(x), places, dtype)
@@ -84,13 +84,13 @@ def _from_rows(
         return lax.map(row, examples, batch_size=min(ROWS_AT_ONCE, len(examples)))
 
     if tile >= n:
-        jac = rows(jnp.arange(n))
+        jac = rows(jnp.arange(n, dtype=jnp.int32))
         return _inner_products(jac, jac, places)
 
     def block(row_tile: Array, column_tile: Array) -> LayerKernels:
         # A last tile that reaches beyond n repeats the last example; that is cut off again.
         left, right = (
-            rows(jnp.minimum(index * tile + jnp.arange(tile), n - 1))
+            rows(jnp.minimum(index * tile + jnp.arange(tile, dtype=jnp.int32), n - 1))
             for index in (row_tile, column_tile)
         )
         return _inner_products(left, right, places)

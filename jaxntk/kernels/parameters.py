@@ -45,7 +45,7 @@ def enters_lga(path: Path) -> bool:
     return path[-1] in ("kernel", "scale") and path[0] != "classifier"
 
 
-def predicate(choice: ParameterChoice) -> Callable[[Path], bool]:
+def predicate(choice: ParameterChoice | str) -> Callable[[Path], bool]:
     """Returns the rule that a choice of parameters names.
 
     Args:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from jaxntk.errors import InputError, did_you_mean
@@ -27,7 +28,7 @@ class Initialization(NamedTuple):
         """Returns the initialiser of a bias that belongs to a kernel of that fan-in."""
         limit = self.bias_limit_per_sqrt_fan_in / fan_in**0.5
 
-        def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+        def init(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
             return jax.random.uniform(key, shape, dtype, -limit, limit)
 
         return init

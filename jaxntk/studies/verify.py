@@ -179,7 +179,7 @@ def read_golden(path: Path) -> dict[str, np.ndarray]:
             "file", f"{path}, which does not exist", "give an .npz of official numbers"
         )
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         cure = "the file is truncated or no .npz of plain arrays; write it again"

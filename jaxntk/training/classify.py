@@ -123,4 +123,5 @@ def test_accuracy(
     statistics = batch_statistics(network, variables, x_train, arch)
     stored = network.clone(batch_norm=BatchNormMode.STORED)
     out = logits(stored, {**variables, **statistics}, x_test, arch)
-    return jnp.mean((jnp.argmax(out, axis=-1) == y_test).astype(x_train.dtype))
+    predicted = jnp.argmax(out, axis=-1).astype(y_test.dtype)
+    return jnp.mean((predicted == y_test).astype(x_train.dtype))

@@ -41,7 +41,9 @@ def test_kernels_have_the_variance_and_the_distribution(name, gain, distribution
 
 @pytest.mark.parametrize("fan_in", [9, 27, 144])
 def test_pytorch_biases_are_uniform_within_the_root_of_the_fan_in(fan_in):
-    bias = initialization("pytorch").bias(fan_in)(jax.random.key(0), (20_000,), jnp.dtype("float32"))
+    bias = initialization("pytorch").bias(fan_in)(
+        jax.random.key(0), (20_000,), jnp.dtype("float32")
+    )
     limit = fan_in**-0.5
     values = np.asarray(bias, np.float64)
     assert 0.999 * limit < np.abs(values).max() <= limit * (1 + 1e-6)

@@ -119,9 +119,7 @@ def test_batch_norm_scales_shifts_and_writes_statistics_on_request(normalizer, m
 @pytest.mark.parametrize("size", [4, 5, 8])
 def test_stride_two_pads_one_zero_on_every_side(size):
     x, kernel = images((1, size, size, 2)), images((3, 3, 2, 1), seed=1)
-    got = apply_conv(
-        jnp.asarray(x), (Parameter(jnp.asarray(kernel), None), None), stride=2
-    )
+    got = apply_conv(jnp.asarray(x), (Parameter(jnp.asarray(kernel), None), None), stride=2)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     half = (size + 1) // 2
     wanted = np.zeros((1, half, half, 1))

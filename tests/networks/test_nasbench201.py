@@ -1,5 +1,7 @@
 """The network of all cells against the plain network of one cell."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,9 +40,7 @@ def test_logits_are_those_of_the_plain_network(mode, drawn, apply_fn, arch):
 
 def test_modes_agree_where_they_should(drawn):
     x, arch = jnp.asarray(tiny.images()), jnp.asarray(tiny.ALL_OPS, jnp.int32)
-    logits = {
-        mode: tiny.network(batch_norm=mode).apply(drawn, x, arch) for mode in BatchNormMode
-    }
+    logits = {mode: tiny.network(batch_norm=mode).apply(drawn, x, arch) for mode in BatchNormMode}
     tiny.assert_close(logits[BatchNormMode.FROZEN], logits[BatchNormMode.BATCH], 1e-13)
     apart = [BatchNormMode.BATCH, BatchNormMode.RUNNING, BatchNormMode.STORED]
     for index, one in enumerate(apart):
@@ -88,9 +88,8 @@ def test_sizes_are_free(channels, cells, classes, image):
         lambda key: init_variables(net, key, image, jnp.dtype("float64")), jax.random.key(0)
     )
     assert jax.eval_shape(net.apply, drawn, x, arch).shape == (2, classes)
-    shapes = {
-        path: leaf.shape for path, leaf in traverse_util.flatten_dict(drawn["params"]).items()
-    }
+    flat: dict[Any, Any] = traverse_util.flatten_dict(drawn["params"])
+    shapes = {path: leaf.shape for path, leaf in flat.items()}
     assert {leaf.dtype for leaf in jax.tree.leaves(drawn)} == {jnp.dtype("float64")}
     wanted = {
         ("stem", "kernel"): (3, 3, image[-1], channels),
@@ -104,7 +103,7 @@ def test_sizes_are_free(channels, cells, classes, image):
         ("classifier", "bias"): (classes,),
     }
     assert {path: shapes[path] for path in wanted} == wanted
-    # Stem 1, stem_norm 2, two reductions of 3 + 4, 3 stages x 6 edges x 2 sizes x 2, norm, classifier.
+    # Stem, its norm, two reductions (3 + 4), stages x edges x (2 sizes x 2), norm, classifier.
     assert len(shapes) == 1 + 2 + 2 * 7 + 3 * 6 * 4 + 2 + 2
 
 
@@ -116,6 +115,7 @@ def test_cells_of_a_stage_are_drawn_apart(drawn):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_statistics_start_at_zero_and_one(dtype):
     drawn = init_variables(tiny.network(), jax.random.key(0), (8, 8, 3), jnp.dtype(dtype))
-    for path, leaf in traverse_util.flatten_dict(drawn["batch_stats"]).items():
+    flat: dict[Any, Any] = traverse_util.flatten_dict(drawn["batch_stats"])
+    for path, leaf in flat.items():
         assert leaf.dtype == dtype
         np.testing.assert_array_equal(leaf, np.full(leaf.shape, float(path[-1] == "var")))

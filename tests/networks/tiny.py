@@ -1,6 +1,7 @@
 """Small networks and images, and the Jacobian of the plain network they are held against."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ def plain_normalize(mode, variables, x, arch):
 
     def stored(path):
         layers = path.split("/")
-        flat = traverse_util.flatten_dict(variables["batch_stats"])
+        flat: dict[Any, Any] = traverse_util.flatten_dict(variables["batch_stats"])
         if layers[0].startswith("stage"):
             index, key = int(layers[1]), (layers[0], layers[2])
             return flat[*key, "mean"][index], flat[*key, "var"][index]
@@ -92,11 +93,8 @@ def layer_kernel(jac, stacked, outputs):
 
 def explicit_kernel(jac, outputs, rule):
     """Returns ``J J^T`` over the parameters whose path the rule accepts."""
-    return sum(
-        layer_kernel(leaf, stacked=False, outputs=outputs)
-        for path, leaf in jac.items()
-        if rule(path)
-    )
+    chosen = [layer_kernel(leaf, False, outputs) for path, leaf in jac.items() if rule(path)]
+    return np.sum(chosen, axis=0)
 
 
 def assert_close(got, wanted, rtol=1e-10):
@@ -116,3 +114,12 @@ def quick_float64():
     with jax.enable_x64(True):
         yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+def shapes(net, image_shape):
+    """Returns the shape of every variable of a network by its path."""
+    drawn = jax.eval_shape(
+        lambda key: init_variables(net, key, image_shape, jnp.dtype("float64")), jax.random.key(0)
+    )
+    flat: dict[Any, Any] = traverse_util.flatten_dict(drawn)
+    return {path: leaf.shape for path, leaf in flat.items()}

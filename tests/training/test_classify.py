@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from jaxntk.networks.nasbench201 import BatchNormMode
@@ -56,13 +55,13 @@ class Trainer:
 
 @pytest.fixture(scope="module")
 def trainer(net):
-    return Trainer(net, classify.TrainSettings(epochs=12, batch_size=3, learning_rate=RATE))
+    return Trainer(net, classify.TrainSettings(epochs=20, batch_size=3, learning_rate=0.01))
 
 
 def test_loss_falls_and_accuracy_is_above_chance(trainer, drawn):
     accuracy, losses = trainer(drawn, tiny.ALL_OPS)
-    assert losses.shape == (12,)
-    assert losses[-1] < 0.5 * losses[0], losses
+    assert losses.shape == (20,)
+    assert losses[-5:].mean() < 0.5 * losses[0], losses
     assert float(accuracy) > 50, accuracy
 
 
@@ -135,7 +134,12 @@ def test_accuracy_uses_statistics_of_the_training_images(net, drawn):
     # Images do not influence one another: one alone is classified as among the others.
     for index in range(3):
         one = classify.test_accuracy(
-            net, drawn, cell, x, x_test[index : index + 1], jnp.asarray(predicted[index : index + 1])
+            net,
+            drawn,
+            cell,
+            x,
+            x_test[index : index + 1],
+            jnp.asarray(predicted[index : index + 1]),
         )
         assert float(one) == 1.0
     truth = float((predicted == np.asarray(y_test)).mean())
@@ -146,4 +150,3 @@ def test_defaults_are_the_recipe():
     settings = classify.TrainSettings(epochs=1, batch_size=1)
     recipe = settings.learning_rate, settings.momentum, settings.weight_decay
     assert recipe == (0.025, 0.9, 3e-4)
-    assert isinstance(optax.sgd(RATE), optax.GradientTransformation)
