@@ -79,7 +79,7 @@ def times_figure(record: Mapping[str, Any]) -> Figure:
     """
     rows = sorted(record["cells"], key=lambda row: row["naive_seconds"])
     share = record["fast_compile_seconds"] / len(rows)
-    figure = Figure(figsize=(7.2, 1.6 + 0.42 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(7.2, 1.6 + 0.2 * len(rows)), layout="constrained")
     figure.set_facecolor(theme.SURFACE)
     ax = figure.subplots()
     for side, offset in (("fast", 0.2), ("naive", -0.2)):
@@ -90,6 +90,7 @@ def times_figure(record: Mapping[str, Any]) -> Figure:
         ax.barh(places, compiling, alpha=0.4, label=f"{SIDES[side]}: compiling", **bars)
         ax.barh(places, computing, left=compiling, label=f"{SIDES[side]}: computing", **bars)
     ax.set_yticks(range(len(rows)), [row["ops"] for row in rows])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
     _style(ax)
     ratio = f"{record['summary']['ratio']:.2f}"
     title = f"Time a cell: {ratio} of the baseline, compile time included"

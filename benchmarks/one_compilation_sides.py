@@ -22,7 +22,7 @@ Side = Literal["fast", "naive"]
 class Settings:
     """What is measured."""
 
-    cells: int = 10
+    cells: int = 50
     """Random cells."""
     seed: int = 0
     """Seed of cells and images."""
