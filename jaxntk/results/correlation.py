@@ -30,6 +30,7 @@ class Correlation:
         spearman: Spearman's rho with the same sign, or None.
         n: number of cells.
         invalid: how many of them had an invalid score (they share the last rank).
+        kendall_valid: tau over the cells with a valid score alone; None where it is undefined.
     """
 
     kendall: float | None
@@ -37,25 +38,28 @@ class Correlation:
     spearman: float | None
     n: int
     invalid: int
+    kendall_valid: float | None = None
 
     def to_dict(self, *, higher_is_better: bool) -> dict[str, Any]:
         """Returns the entry of ``summary.json``.
 
         Args:
-            higher_is_better: the direction of the score. Where lower is better, ``raw_kendall``
-                has the opposite sign of ``kendall``: it is the tau of the score as printed, which
-                is what papers report for, say, the condition number.
+            higher_is_better: the direction of the score. ``raw_kendall`` is the tau of the score as
+                printed, over the cells that have one: ``kendall_valid``, with the opposite sign
+                where lower is better. It is what papers report for, say, the condition number.
 
         Returns:
             A JSON object with the fields of this class, ``higher_is_better`` and ``raw_kendall``.
 
         Example:
-            >>> Correlation(0.43, (0.37, 0.49), 0.6, 300, 4).to_dict(higher_is_better=False)
+            >>> Correlation(0.45, (0.37, 0.49), 0.6, 300, 4, 0.43).to_dict(higher_is_better=False)
             ... # doctest: +NORMALIZE_WHITESPACE
-            {'higher_is_better': False, 'kendall': 0.43, 'kendall_ci95': [0.37, 0.49],
+            {'higher_is_better': False, 'kendall': 0.45, 'kendall_ci95': [0.37, 0.49],
              'spearman': 0.6, 'raw_kendall': -0.43, 'n': 300, 'invalid': 4}
         """
-        raw = self.kendall if higher_is_better or self.kendall is None else -self.kendall
+        raw = self.kendall_valid
+        if raw is not None and not higher_is_better:
+            raw = -raw
         return {
             "higher_is_better": higher_is_better,
             "kendall": self.kendall,
@@ -83,9 +87,10 @@ def correlate(
     seed and number of cells draw the same resamples, so intervals of several scores go together.
 
     Args:
-        values: the score in its good direction (larger is better), invalid scores at the bottom.
+        values: the score in its good direction (larger is better); invalid scores are equal and
+            below all others.
         truth: the accuracy, any unit, larger is better.
-        invalid: how many of `values` stand for an invalid score; passed on.
+        invalid: how many of `values` stand for an invalid score.
         seed: seed of the resampling.
         resamples: how many resamples to draw, at least `MIN_RESAMPLES`.
 
@@ -106,9 +111,11 @@ def correlate(
     """
     _check(values, truth, invalid, resamples)
     n = values.size
+    valid = values > values.min() if invalid else np.ones(n, dtype=bool)
+    kendall_valid = _tau_or_none(_ranks(values[valid]), _ranks(truth[valid]))
     values, truth = _ranks(values), _ranks(truth)
     if not values.any() or not truth.any():
-        return Correlation(None, None, None, n, invalid)
+        return Correlation(None, None, None, n, invalid, kendall_valid)
     taus = bootstrap_kendall(values, truth, seed=seed, resamples=resamples)
     return Correlation(
         kendall=_tau_b(values, truth),
@@ -116,6 +123,7 @@ def correlate(
         spearman=_statistic(stats.spearmanr(values, truth)),
         n=n,
         invalid=invalid,
+        kendall_valid=kendall_valid,
     )
 
 
@@ -175,6 +183,10 @@ def _check(values: np.ndarray, truth: np.ndarray, invalid: int, resamples: int) 
 def _ranks(array: np.ndarray) -> Float[np.ndarray, " n"]:
     """Replaces numbers by dense ranks from 0: same order, and all 0 if they are all equal."""
     return np.unique(array, return_inverse=True)[1].astype(np.float64)
+
+
+def _tau_or_none(values: np.ndarray, truth: np.ndarray) -> float | None:
+    return _tau_b(values, truth) if values.any() and truth.any() else None
 
 
 def _tau_b(values: np.ndarray, truth: np.ndarray) -> float:

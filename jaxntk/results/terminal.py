@@ -23,6 +23,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         title=f"{summary['experiment']}: rank correlation with accuracy ({truth['source']})",
         caption=f"{summary['num_archs']} cells, {count(summary['num_inits'], 'initialisation')}; "
         "tau is positive where a score, read in its better direction, agrees with the accuracy",
+        # Fits 80 columns with two-digit intervals and three-digit counts.
+        pad_edge=False,
     )
     table.add_column("metric", no_wrap=True)
     table.add_column("better", no_wrap=True)

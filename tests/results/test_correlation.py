@@ -49,12 +49,12 @@ def test_sign_is_positive_where_the_score_agrees():
 def test_raw_kendall_has_the_sign_of_the_score_as_computed(higher_is_better, sign):
     score, truth = draw(80)
     good = score if higher_is_better else -score
-    found = correlate(good, truth, invalid=3, resamples=100)
+    found = correlate(good, truth, invalid=0, resamples=100)
     row = found.to_dict(higher_is_better=higher_is_better)
     assert row["raw_kendall"] == pytest.approx(stats.kendalltau(score, truth).statistic)
     assert row["kendall"] == pytest.approx(sign * row["raw_kendall"])
     assert row["kendall_ci95"] == list(found.kendall_ci95)
-    assert (row["n"], row["invalid"], row["higher_is_better"]) == (80, 3, higher_is_better)
+    assert (row["n"], row["invalid"], row["higher_is_better"]) == (80, 0, higher_is_better)
 
 
 @given(
@@ -198,3 +198,21 @@ def test_the_whole_space_does_not_explode(monkeypatch):
     low, high = found.kendall_ci95
     assert low < found.kendall < high
     assert high - low < 0.03
+
+
+def test_raw_kendall_leaves_invalid_scores_out_and_has_the_sign_of_the_score():
+    rng = np.random.default_rng(5)
+    truth = rng.normal(size=40)
+    condition_number = np.exp(-truth + rng.normal(size=40))
+    valid = np.arange(40) >= 12
+    ranks = np.where(valid, stats.rankdata(-condition_number), 0.0)
+    found = correlate(ranks, truth, invalid=12).to_dict(higher_is_better=False)
+    expected = stats.kendalltau(condition_number[valid], truth[valid]).statistic
+    assert found["raw_kendall"] == pytest.approx(expected, abs=1e-12)
+    assert found["kendall"] == pytest.approx(stats.kendalltau(ranks, truth).statistic, abs=1e-12)
+    assert abs(found["kendall"]) != pytest.approx(abs(expected), abs=1e-3)
+
+
+def test_raw_kendall_is_undefined_where_every_score_is_invalid():
+    found = correlate(np.zeros(6), np.arange(6.0), invalid=6)
+    assert found.to_dict(higher_is_better=False)["raw_kendall"] is None

@@ -224,7 +224,7 @@ def test_names_from_files_are_never_markup(make_run):
     edit(folder, "summary.json", attack)
     rows = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
     for row in rows:
-        row["metrics"][ATTACK] = {"value": None, "status": ATTACK}
+        row["metrics"][ATTACK] = {"value": None, "status": "constant"}
         row["batch_norm"] = ATTACK
     (folder / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = read(folder)

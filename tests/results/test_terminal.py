@@ -19,8 +19,9 @@ def summary(make_run):
 
 
 def line_of(text, name):
-    (line,) = [line for line in text.splitlines() if name in line.split()]
-    return line
+    lines = [line.replace("│", " ") for line in text.splitlines()]
+    (line,) = [line for line in lines if name in line.split()]
+    return f"{line} "
 
 
 def test_every_score_has_a_line_with_its_numbers(summary):
