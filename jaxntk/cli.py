@@ -6,6 +6,7 @@ Bad input ends in one line on standard error and exit code 2.
 import contextlib
 import dataclasses
 import io
+import os
 import re
 import runpy
 import shlex
@@ -34,6 +35,7 @@ Options = TypeVar("Options")
 BAD_INPUT = 2
 DIFFERS = 1
 INTERRUPTED = 130
+PIPE_CLOSED = 141
 PROGRAM = "jaxntk"
 
 
@@ -109,6 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:
+        # Whoever read the output has gone (`| head`); nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except KeyboardInterrupt:
         resumed = "; the same command goes on from here" if arguments[:1] == ["run"] else ""
         print(f"{PROGRAM}: stopped{resumed}", file=sys.stderr)
@@ -130,14 +136,15 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    file = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
+    named = [argument for argument in arguments if argument.endswith(".py")] or arguments[:1]
+    file = Path(named[0]) if named and not named[0].startswith("-") else None
     help_only = any(argument in ("-h", "--help") for argument in arguments)
     if file is None and not help_only:
         raise InputError(
             "experiment", "none", "give a file such as experiments/quickstart_digits.py"
         )
     default = None if file is None else load_experiment(file)
-    rest = arguments if file is None else arguments[1:]
+    rest = [argument for argument in arguments if file is None or argument != named[0]]
     prog = f"run {'EXPERIMENT.py' if file is None else file}"
     options = parse(RunOptions, prog, rest, ExperimentConfig, default)
     _set_precision(options.config.dtype)

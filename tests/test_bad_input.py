@@ -114,12 +114,13 @@ def test_wrong_images(refused, tmp_path, changes, told):
     assert told in refused("--data", data)
 
 
-def test_images_too_small_for_the_network(refused, tmp_path):
+@pytest.mark.parametrize("shape", [(3, 5), (10, 10), (8, 16)])
+def test_images_that_cannot_be_halved_twice(refused, tmp_path, shape):
     rng = np.random.default_rng(0)
-    small = {"x_train": rng.random((24, 3, 5, 3)), "x_test": rng.random((6, 3, 5, 3))}
-    line = refused("--data", f"npz:{images(tmp_path, **small)}")
-    assert "data: got images of shape (3, 5, 3)" in line
-    assert "at least 4x4" in line
+    wrong = {"x_train": rng.random((24, *shape, 3)), "x_test": rng.random((6, *shape, 3))}
+    line = refused("--data", f"npz:{images(tmp_path, **wrong)}")
+    assert f"data: got images of shape {(*shape, 3)}" in line
+    assert "square images of a multiple of 4 pixels" in line
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.99])

@@ -129,7 +129,9 @@ class Truth:
 
 def _unknown_truth(text: str) -> InputError:
     """Builds the error for a combination that the table lacks."""
-    cure = f"choose one of {', '.join(_TRUTH_NAMES)}{did_you_mean(text, _TRUTH_NAMES)}"
+    # Part of a name is no misspelling: a guess at the rest would be a default.
+    hint = did_you_mean(text, _TRUTH_NAMES) if text.count("/") == 2 else ""
+    cure = f"choose one of {', '.join(_TRUTH_NAMES)}{hint}"
     return InputError("truth", repr(text), cure)
 
 

@@ -214,7 +214,7 @@ def _window_count(length: int) -> Array:
 
 
 def avg_pool_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    """Averages disjoint 2x2 blocks; an odd last row or column is dropped.
+    """Averages disjoint 2x2 blocks; an odd last row or column is dropped, as in PyTorch.
 
     Args:
         x: images, channels last.

@@ -218,8 +218,8 @@ class NasBench201(nn.Module):
         """Returns the logits of images under the cell ``arch``.
 
         Args:
-            x: standardised images, channels last; each of the two reductions halves height and
-                width.
+            x: standardised images, channels last; height and width are multiples of 4, as each of
+                the two reductions halves them.
             arch: six operations, 0..4; traced, so that another cell does not compile anew.
 
         Returns:
@@ -292,7 +292,8 @@ def init_variables(
         network: the network.
         key: a JAX random key.
         image_shape: height, width, channels of one image.
-        dtype: of the parameters, float32 or float64.
+        dtype: of the parameters. They are drawn in float32 whatever it is, so that one key gives one
+            network in every precision.
 
     Returns:
         ``{"params": ..., "batch_stats": ...}``.
@@ -308,8 +309,9 @@ def _init_fn(
 ) -> Callable[[Array], dict[str, Any]]:
     # Kept, so that another seed does not compile anew.
     def init(key: Array) -> dict[str, Any]:
-        x = jnp.zeros((2, *image_shape), dtype)
+        x = jnp.zeros((2, *image_shape), jnp.float32)
         variables = network.init(key, x, jnp.zeros(6, jnp.int32))
-        return {name: variables[name] for name in ("params", "batch_stats")}
+        drawn = {name: variables[name] for name in ("params", "batch_stats")}
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
 
     return jax.jit(init)

@@ -27,10 +27,10 @@ _SUMMARY_KEYS = ("experiment", "truth", "num_archs", "num_inits", "data", "metri
 
 @dataclass(frozen=True)
 class Kernels:
-    """The Gram matrices of the best and the worst cell by one metric.
+    """The Gram matrices of the best and the worst cell.
 
     Attributes:
-        metric: the metric that named them.
+        metric: what named them: "accuracy", or a metric.
         best_gram: kernel of the best cell.
         worst_gram: kernel of the worst cell.
         labels: class of each image.

@@ -11,6 +11,7 @@ from jaxntk.results.rows import read_json
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.summarize import correlations, describe_truth
+from jaxntk.studies.truth import find_table
 
 OWN = "own"
 
@@ -21,7 +22,8 @@ def correlate_run(out: Path, truth: str, table: str | None) -> dict[str, Any]:
     Args:
         out: folder of the run, finished or not; cells that lack an initialisation are left out.
         truth: ``own`` for the accuracies in the run's folder, or a column of the table.
-        table: the table's file or folder; None for where ``JAXNTK_DATA`` points.
+        table: the table's file or folder; None for what the run's configuration names, or where
+            ``JAXNTK_DATA`` points.
 
     Returns:
         A summary with ``experiment``, ``truth``, ``num_archs``, ``num_inits``, ``metrics`` and
@@ -46,7 +48,8 @@ def correlate_run(out: Path, truth: str, table: str | None) -> dict[str, Any]:
     else:
         archs = np.stack([nasbench201.parse_ops(ops) for ops in complete])
         column = Truth.parse(truth)
-        accuracies = load_nasbench201(table).accuracy(archs, column)
+        found = find_table(config, table or config.table)
+        accuracies = load_nasbench201(found).accuracy(archs, column)
         source = str(column)
     return {
         "experiment": read_json(out / run_folder.CONFIG)["experiment"],

@@ -12,7 +12,7 @@ from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import ScoreConfig, parse_arch, validate_scoring
-from jaxntk.studies.scoring import SMALLEST_IMAGE, KernelSettings
+from jaxntk.studies.scoring import IMAGE_MULTIPLE, KernelSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,8 @@ def prepare(config: ScoreConfig) -> Job:
         archs = nasbench201.sample(jax.random.key(config.arch_seed), config.num_archs)
     dataset, numbers = standardize(load_images(config.data, data_dir=config.data_dir))
     shape = dataset.x_train.shape[1:]
-    if min(shape[:2]) < SMALLEST_IMAGE:
-        cure = f"give images of at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}: they are halved twice"
+    if shape[0] != shape[1] or shape[0] % IMAGE_MULTIPLE:
+        cure = f"give square images of a multiple of {IMAGE_MULTIPLE} pixels: they are halved twice"
         raise InputError("data", f"images of shape {shape} in {config.data}", cure)
     batch = make_batch(
         dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed

@@ -48,8 +48,9 @@ def track(items: Sequence[Item], description: str, console: Console) -> Iterable
         MofNCompleteColumn(),
         RateColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("elapsed,"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=console, speed_estimate_period=60) as progress:
         yield from progress.track(items, description=description)

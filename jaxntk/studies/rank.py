@@ -5,6 +5,7 @@ killed goes on where it was; all random choices come from seeds in the configura
 with the same numbers.
 """
 
+import hashlib
 import io
 import resource
 import sys
@@ -61,9 +62,10 @@ def run(
     start = time.perf_counter()
     validate(config)
     job = prepare(config)
-    # Found before anything is written, so that a table without a cell leaves nothing behind.
     accuracy = _accuracy_fn(config, job)
-    run_folder.open_run(out, experiment, command, config)
+    # Looks every cell up before anything is written: a table without one leaves nothing behind.
+    digest = data_digest(config, job, accuracy)
+    run_folder.open_run(out, experiment, command, config, digest)
     kernel = cache(partial(compile_for_run, job, out, console))
     score_missing(job, out / run_folder.SCORES, kernel, console)
     truths = run_folder.rows_by_key(out / run_folder.TRUTH, ("ops",))
@@ -81,13 +83,34 @@ def run(
     return summary
 
 
+def data_digest(config: ExperimentConfig, job: Job, accuracy: AccuracyFn) -> str:
+    """Returns a SHA-256 of all data that the rows of a run depend on.
+
+    Args:
+        config: the configuration.
+        job: the job it determined.
+        accuracy: ``arch -> accuracy``; asked only if it is a look-up in the table.
+
+    Returns:
+        The digest of the batch, and of the training and test sets or of the cells' accuracies.
+    """
+    arrays = [job.batch.x, job.batch.y]
+    if config.truth == TRAIN:
+        data = job.dataset
+        arrays += [data.x_train, data.y_train, data.x_test, data.y_test]
+    else:
+        arrays.append(np.array([accuracy(arch) for arch in job.archs]))
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 def _accuracy_fn(config: ExperimentConfig, job: Job) -> AccuracyFn:
     if config.truth == TRAIN:
         return trained_accuracy(config, job.network, job.dataset)
-    accuracy = table_accuracy(config)
-    for arch in job.archs:
-        accuracy(arch)
-    return accuracy
+    return table_accuracy(config)
 
 
 def summarize(

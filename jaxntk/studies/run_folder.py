@@ -17,30 +17,44 @@ COMPILATION = "compilation.json"
 SUMMARY = "summary.json"
 
 
-def open_run(out: Path, experiment: str, command: str, config: ExperimentConfig) -> None:
+def open_run(
+    out: Path, experiment: str, command: str, config: ExperimentConfig, digest: str
+) -> None:
     """Begins a run in a folder, or goes on with the one that is there.
+
+    A run without a single row is begun anew, whatever its configuration.
 
     Args:
         out: the folder; made if it does not exist.
         experiment: name of the experiment.
         command: the line that starts it again.
         config: what is asked.
+        digest: of the data that the configuration names, wherever they lie.
 
     Raises:
-        InputError: the folder cannot be written to, or holds a run of another configuration.
+        InputError: the folder cannot be written to, or holds rows of another configuration or of
+            other data.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         cure = "give a folder that can be made and written to"
         raise InputError("out", f"{out} ({error.strerror})", cure) from error
-    if (out / CONFIG).exists():
+    if read_rows(out / SCORES) or read_rows(out / TRUTH):
+        if not (out / CONFIG).exists():
+            cure = "give another folder: these results do not say what they were computed with"
+            raise InputError("out", f"{out} with results but no {CONFIG}", cure)
         _refuse_other(out, read_run_config(out), config)
+        if read_json(out / CONFIG).get("data_sha256") != digest:
+            cure = "give another folder, or the data that its rows were computed with"
+            raise InputError("out", f"{out}, a run on other data or another table", cure)
         return
-    if any((out / name).exists() for name in (SCORES, TRUTH, SUMMARY)):
-        cure = "give another folder: these results do not say what they were computed with"
-        raise InputError("out", f"{out} with results but no {CONFIG}", cure)
-    row = {"experiment": experiment, "command": command, "config": config.to_json()}
+    row = {
+        "experiment": experiment,
+        "command": command,
+        "config": config.to_json(),
+        "data_sha256": digest,
+    }
     # The configuration comes last: where it is present, the folder is whole.
     write_json_atomic(out / ENVIRONMENT, environment())
     write_json_atomic(out / CONFIG, row)
@@ -94,7 +108,9 @@ def _refuse_other(out: Path, there: ExperimentConfig, asked: ExperimentConfig) -
         name = changed[0]
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         got = f"{out}, a run with {name}={old[name]!r} where {new[name]!r} is asked{more}"
-        raise InputError("out", got, "give another folder, or the same configuration to resume")
+        raise InputError(
+            "out", got, "give another folder, remove this one, or resume it as it was begun"
+        )
 
 
 def _identity(config: ExperimentConfig) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +29,7 @@ WIDEST = 1000
 
 
 def compile_for_run(job: Job, out: Path, console: Console) -> CompiledKernel:
-    """Compiles the kernel of a run, says what it costs, and notes it in the run's folder.
+    """Compiles the kernel of a run and notes what this process paid for it in the run's folder.
 
     Args:
         job: the job.
@@ -42,15 +42,32 @@ def compile_for_run(job: Job, out: Path, console: Console) -> CompiledKernel:
     Raises:
         InputError: the kernel needs more memory than the machine has.
     """
-    console.print("compiling the kernel, once for all cells ...", highlight=False)
-    kernel = compile_kernel(job.network, job.settings, job.batch.x)
-    check_memory(kernel.memory_bytes)
+    kernel = compile_checked(job, console)
     record = {
         "compilations": kernel.compilations,
         "seconds": kernel.compile_seconds,
         "memory_bytes": kernel.memory_bytes,
     }
     write_json_atomic(out / run_folder.COMPILATION, record)
+    return kernel
+
+
+def compile_checked(job: Job, console: Console) -> CompiledKernel:
+    """Compiles the kernel of a job and says how long it took and what it will hold.
+
+    Args:
+        job: the job.
+        console: where time and memory are shown.
+
+    Returns:
+        The kernel.
+
+    Raises:
+        InputError: the kernel needs more memory than the machine has.
+    """
+    console.print("compiling the kernel, once for all cells ...", highlight=False)
+    kernel = compile_kernel(job.network, job.settings, job.batch.x)
+    check_memory(kernel.memory_bytes)
     line = f"compiled in {kernel.compile_seconds:.1f} s; it will hold {size(kernel.memory_bytes)}"
     console.print(line, highlight=False)
     return kernel
@@ -96,7 +113,7 @@ def score_row(
     """
     config = job.config
     start = time.perf_counter()
-    gram_NxN = kernel(arch, init_seed)
+    gram_NxN = exact_zero(config, arch, kernel(arch, init_seed))
     scores = evaluate(gram_NxN, job.batch.y, config.metrics)
     seconds = time.perf_counter() - start
     image_size = job.batch.x.shape[1]
@@ -115,6 +132,28 @@ def score_row(
         "convolutions": nasbench201.num_convolutions(arch),
         "seconds": seconds,
     }
+
+
+def exact_zero(
+    config: ScoreConfig, arch: Int[np.ndarray, "6"], gram_NxN: Float[np.ndarray, "n n"]
+) -> Float[np.ndarray, "n n"]:
+    """Returns the kernel of a cell, with what is exactly zero set to zero.
+
+    The output of a cell without a path from input to output is constant, so the weights that enter
+    LGA have no gradient. In floating point batch normalisation turns the rounding of a constant
+    channel into a kernel of about 1e-20, which no threshold tells from a small one.
+
+    Args:
+        config: names the parameters that enter.
+        arch: the cell.
+        gram_NxN: its kernel as computed.
+
+    Returns:
+        The kernel, or zeros.
+    """
+    if config.parameters == "lga" and not nasbench201.is_connected(arch):
+        return np.zeros_like(gram_NxN)
+    return gram_NxN
 
 
 def check_memory(needed: int | None) -> None:
@@ -149,8 +188,7 @@ def print_scores(config: ScoreConfig, console: Console) -> None:
         InputError: anything wrong with the configuration or the data.
     """
     job = prepare(config)
-    kernel = compile_kernel(job.network, job.settings, job.batch.x)
-    check_memory(kernel.memory_bytes)
+    kernel = compile_checked(job, console)
     table = Table(title=f"{job.dataset.name}, {config.num_images} images, {config.batch_norm}")
     table.add_column("cell", no_wrap=True)
     for name in config.metrics:

@@ -11,19 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxntk.errors import InputError
+from jaxntk.errors import InputError, did_you_mean
 from jaxntk.kernels.coupled import coupled_kernels
 from jaxntk.kernels.gram import Outputs, gram_kernels, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import LayerKernels, total
 from jaxntk.kernels.parameters import ParameterChoice, Places, places
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.spaces.nasbench201 import ArchLike, check_arch
 
 Precision = Literal["float32", "mixed", "float64"]
 ACTIVATIONS: dict[Precision, str] = {"float32": "float32", "mixed": "float64", "float64": "float64"}
 PARAMETERS: dict[Precision, str] = {"float32": "float32", "mixed": "float32", "float64": "float64"}
 
-SMALLEST_IMAGE = 4
-"""Height and width, in pixels, that two reductions by half need."""
+IMAGE_MULTIPLE = 4
+"""What height and width, in pixels, are multiples of, so that they can be halved twice."""
 
 KernelFn = Callable[[Any, Array, Array], LayerKernels]
 
@@ -76,7 +77,14 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
 
     Returns:
         ``(variables, x, arch) -> {path: (*leading axes, n, n)}``, to be compiled by the caller.
+
+    Raises:
+        InputError: an unknown batch-normalisation mode or choice of parameters.
     """
+    modes = ("batch", "frozen", "running")
+    if settings.batch_norm not in modes:
+        cure = f"choose from {', '.join(modes)}{did_you_mean(settings.batch_norm, modes)}"
+        raise InputError("batch_norm", repr(settings.batch_norm), cure)
     mode = BatchNormMode(settings.batch_norm)
     chosen = kernel_places(network, image, settings.parameters)
     exact = network.clone(batch_norm=mode)
@@ -157,7 +165,7 @@ class CompiledKernel:
             )
         return self._variables[init_seed]
 
-    def __call__(self, arch: Int[np.ndarray, "6"], init_seed: int = 0) -> Float[np.ndarray, "n n"]:
+    def __call__(self, arch: ArchLike, init_seed: int = 0) -> Float[np.ndarray, "n n"]:
         """Returns the kernel of one cell.
 
         Args:
@@ -166,8 +174,11 @@ class CompiledKernel:
 
         Returns:
             The kernel on the host, in the dtype it was computed in.
+
+        Raises:
+            InputError: not a cell.
         """
-        cell = jnp.asarray(arch, jnp.int32)
+        cell = jnp.asarray(check_arch(arch))
         return np.asarray(self.executable(self.variables(init_seed), self.x, cell))
 
 
@@ -191,8 +202,8 @@ def compile_kernel(
         raise InputError(
             "dtype", settings.dtype, "call jax.config.update('jax_enable_x64', True) first"
         )
-    if x.ndim != 4 or min(x.shape[1:3]) < SMALLEST_IMAGE:
-        cure = "give (n, height, width, channels) of at least 4x4 pixels: two reductions halve them"
+    if x.ndim != 4 or any(side == 0 or side % IMAGE_MULTIPLE for side in x.shape[1:3]):
+        cure = f"give (n, height, width, channels), both sides multiples of {IMAGE_MULTIPLE} pixels"
         raise InputError("x", f"shape {x.shape}", cure)
     images = jnp.asarray(x, ACTIVATIONS[settings.dtype])
     dtype = jnp.dtype(PARAMETERS[settings.dtype])

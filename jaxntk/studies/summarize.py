@@ -30,6 +30,9 @@ def correlations(
         ``{"metrics": {name: entry}, "baselines": {name: entry}}``, entries as
         :meth:`~jaxntk.results.correlation.Correlation.to_dict` gives them.
     """
+    # In an order of their own, so that resamples do not depend on that of the rows.
+    order = sorted(range(len(score_rows)), key=lambda index: score_rows[index][0]["ops"])
+    score_rows, truth = [score_rows[index] for index in order], truth[order]
     entries: dict[str, dict[str, Any]] = {"metrics": {}, "baselines": {}}
     for name in metrics:
         scores = [mean_over_rows(rows, name) for rows in score_rows]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxntk.data.images import ImageDataset
-from jaxntk.data.tables import Truth, load_nasbench201
+from jaxntk.data.tables import TABLE_FILE, Truth, load_nasbench201
 from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.results.rows import append_row
@@ -49,8 +49,25 @@ def table_accuracy(config: ExperimentConfig) -> AccuracyFn:
         InputError: the table is missing or damaged, or lacks the column.
     """
     truth = Truth.parse(config.truth)
-    table = load_nasbench201(config.table or config.data_dir)
+    table = load_nasbench201(find_table(config, config.table))
     return lambda arch: float(table.accuracy(arch[None, :], truth)[0])
+
+
+def find_table(config: ExperimentConfig, table: str | None) -> str | None:
+    """Says where the benchmark table is looked for.
+
+    Args:
+        config: may name a folder of data files.
+        table: a file or folder named for this purpose, or None.
+
+    Returns:
+        That file or folder, else the folder of data files if it holds the table, else None for
+        where the environment variable points.
+    """
+    folder = config.data_dir
+    if table is None and folder is not None and (Path(folder) / TABLE_FILE).is_file():
+        return folder
+    return table
 
 
 def trained_accuracy(
@@ -120,6 +137,8 @@ def append_truth(
         track: wraps a sequence in a progress bar, with a description.
     """
     todo = [arch for arch in archs if nasbench201.format_ops(arch) not in done]
+    if not todo:
+        return
     for arch in track(todo, "ground truth"):
         start = time.perf_counter()
         value = accuracy(arch)

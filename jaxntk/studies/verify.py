@@ -93,7 +93,7 @@ class Comparison:
 
 
 def verify(path: Path) -> Iterator[Comparison]:
-    """Compares every cell of a file, in both modes, in float64 and then in float32.
+    """Compares every cell of a file, in both modes, in float64, mixed and float32.
 
     Args:
         path: the file.
@@ -195,7 +195,21 @@ def read_golden(path: Path) -> dict[str, np.ndarray]:
     if missing:
         cure = f"see the layout at the top of jaxntk.studies.verify; {len(missing)} are missing"
         raise InputError("file", f"{path} without {missing[0]!r}", cure)
+    _check_shapes(path, arrays)
     return arrays
+
+
+def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    x, classes = arrays["x"], len(arrays["w/top.classifier.bias"])
+    wanted = {"x": (len(x), *x.shape[1:3], arrays["w/stem.net.0.weight"].shape[1]), "y": (len(x),)}
+    per_cell = dict(zip(PER_CELL, ((len(x), classes), (len(x), len(x)), (4,)), strict=True))
+    for index in range(len(arrays["archs"])):
+        for mode in MODES:
+            wanted |= {f"{index}.{mode}.{name}": shape for name, shape in per_cell.items()}
+    for name, shape in wanted.items():
+        if arrays[name].shape != shape:
+            got = f"{path} with {name!r} of shape {arrays[name].shape}"
+            raise InputError("file", got, f"its other arrays ask for {shape}")
 
 
 def _compute_fn(

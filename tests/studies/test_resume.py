@@ -1,6 +1,7 @@
 """Runs that were stopped: killed, interrupted, out of space; and runs that must not go on."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -188,3 +189,24 @@ def test_a_run_that_is_piped_away_prints_plain_lines(experiment, finished, tmp_p
     assert f"report: {out / 'report.html'}\n" in printed
     assert max(map(len, printed.splitlines()[:-1])) <= 80
     assert numbers(out) == numbers(finished)
+
+
+def test_other_data_under_the_same_name_are_refused(experiment, finished, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    row = json.loads((out / "config.json").read_text())
+    assert len(row["data_sha256"]) == 64
+    (out / "config.json").write_text(json.dumps({**row, "data_sha256": "0" * 64}))
+    before = content(out)
+    line = refusal(capsys, "run", experiment, "--out", out)
+    assert "a run on other data or another table" in line
+    assert content(out) == before
+
+
+def test_a_run_without_a_row_is_begun_anew(experiment, finished, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in ("config.json", "environment.json"):
+        shutil.copy(finished / name, out)
+    assert main(["run", str(experiment), "--out", str(out), "--tile", "6"]) == 0
+    assert json.loads((out / "config.json").read_text())["config"]["tile"] == 6

@@ -10,6 +10,10 @@ from jaxntk.cli import main
 from jaxntk.metrics import METRICS, Score
 from jaxntk.results.run_folder import load_run, mean_over_rows
 from jaxntk.spaces import nasbench201
+from jaxntk.studies.config import ScoreConfig
+from jaxntk.studies.job import prepare
+from jaxntk.studies.score import score_row
+from jaxntk.studies.scoring import compile_kernel
 from tests.tiny_runs import (
     NUM_ARCHS,
     accuracies,
@@ -231,3 +235,21 @@ def test_numbers_are_compared_whole(finished):
     """Guards the other tests: a comparison of two runs looks at every score and accuracy."""
     found = numbers(finished)
     assert len(found["scores"]) == len(found["accuracies"]) == NUM_ARCHS
+
+
+def test_a_cell_without_a_path_has_a_zero_kernel_and_no_score():
+    config = ScoreConfig(
+        data="digits",
+        batch_norm="frozen",
+        archs=("030030", "421211"),
+        num_images=12,
+        channels=2,
+        cells_per_stage=1,
+    )
+    job = prepare(config)
+    kernel = compile_kernel(job.network, job.settings, job.batch.x)
+    row = score_row(job, kernel, job.archs[0], 0)
+    assert {score["status"] for score in row["metrics"].values()} == {"zero_kernel"}
+    assert np.abs(kernel(job.archs[0])).max() < 1e-6, "what is set to zero is rounding"
+    row = score_row(job, kernel, job.archs[1], 0)
+    assert row["metrics"]["lga"]["status"] == "ok"
