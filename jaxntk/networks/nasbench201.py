@@ -292,8 +292,8 @@ def init_variables(
         network: the network.
         key: a JAX random key.
         image_shape: height, width, channels of one image.
-        dtype: of the parameters. They are drawn in float32 whatever it is, so that one key gives one
-            network in every precision.
+        dtype: of the parameters. They are drawn in float32 whatever it is, so that a key gives the
+            same network in every precision.
 
     Returns:
         ``{"params": ..., "batch_stats": ...}``.

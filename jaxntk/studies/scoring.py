@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.kernels.coupled import coupled_kernels
