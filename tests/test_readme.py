@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-SCRIPTS = sorted(set(re.findall(r"(?:experiments|benchmarks)/\w+\.py", README)))
+SCRIPTS = sorted(set(re.findall(r"(?:experiments|benchmarks)/[a-z]\w*\.py", README)))
 
 
 def test_python_example_prints_five_scores(capsys: pytest.CaptureFixture[str]) -> None:

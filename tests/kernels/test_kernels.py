@@ -9,7 +9,7 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.gram import check_outputs
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.parameters import enters_lga, places, predicate
-from jaxntk.networks.nasbench201 import BatchNormMode
+from jaxntk.networks.nasbench201 import BatchNormMode, init_variables
 from jaxntk.studies.scoring import KernelSettings, compile_kernel, kernel_places, layer_kernel_fn
 from tests.networks import tiny
 
@@ -168,10 +168,10 @@ def test_float64_needs_x64(dtype):
         compile_kernel(tiny.network(), settings, tiny.images())
 
 
-@pytest.mark.parametrize("shape", [(5, 3, 8, 3), (5, 8, 2, 1)])
-def test_images_too_small_are_refused(shape):
+@pytest.mark.parametrize("shape", [(5, 3, 8, 3), (5, 8, 2, 1), (5, 10, 10, 3)])
+def test_images_that_cannot_be_halved_twice_are_refused(shape):
     settings = KernelSettings(batch_norm="frozen", dtype="float64")
-    with pytest.raises(InputError, match=r"^x: got shape .*4x4"):
+    with pytest.raises(InputError, match=r"^x: got shape .*multiples of 4"):
         compile_kernel(tiny.network(), settings, tiny.images(shape))
 
 
@@ -198,3 +198,21 @@ def test_places_carry_the_cells_in_front():
         **dict.fromkeys(("norm", "classifier"), ()),
     }
     assert places({"a": {"b": np.zeros((4, 3, 3))}}, "all").leading == {("a", "b"): (4,)}
+
+
+def test_one_key_gives_one_network_in_every_precision():
+    net, key = tiny.network(), jax.random.key(3)
+    drawn = [
+        init_variables(net, key, (8, 8, 3), jnp.dtype(name)) for name in ("float32", "float64")
+    ]
+    for narrow, wide in zip(*map(jax.tree.leaves, drawn), strict=True):
+        assert (narrow.dtype, wide.dtype) == (jnp.float32, jnp.float64)
+        np.testing.assert_array_equal(np.asarray(narrow, np.float64), np.asarray(wide))
+
+
+@pytest.mark.parametrize("arch", [[9, 2, 1, 2, 1, 1], [4, 2, 1, 2, 1], [0.5] * 6])
+def test_what_is_no_cell_is_refused(arch):
+    settings = KernelSettings(batch_norm="frozen", dtype="float64")
+    kernel = compile_kernel(tiny.network(), settings, tiny.images())
+    with pytest.raises(InputError, match=r"^arch: got"):
+        kernel(np.array(arch))

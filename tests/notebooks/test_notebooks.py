@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jupytext
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -28,3 +29,4 @@ def test_notebook_and_script_say_the_same(script: Path) -> None:
 def test_notebook_runs(script: Path) -> None:
     mpl.use("Agg")
     runpy.run_path(str(script))
+    plt.close("all")
