@@ -48,6 +48,9 @@ def coupled_kernels(
 
     Returns:
         For each path an array ``(*leading axes, n, n)`` in the dtype of the parameters.
+
+    Raises:
+        InputError: ``outputs`` is neither.
     """
     check_outputs(outputs)
     params = traverse_util.flatten_dict(dict(variables["params"]))

@@ -50,6 +50,9 @@ def gram_kernels(
 
     Returns:
         For each path an array ``(*leading axes, rows, columns)`` in the dtype of the parameters.
+
+    Raises:
+        InputError: ``outputs`` is neither.
     """
     shape = block or (len(x), len(x))
     zeros = zero_kernels(places, shape, parameter_dtype(variables))
@@ -93,6 +96,9 @@ def tiled_gram_kernels(
 
     Returns:
         As :func:`gram_kernels`.
+
+    Raises:
+        InputError: ``outputs`` is neither.
     """
     count = -(-len(x) // tile)
     # Repeated images fill the last tile; their rows and columns are cut off again.

@@ -48,6 +48,9 @@ def gram_block(grad_NxP: Float[Array, "n p"], shape: tuple[int, ...]) -> Gram:
 
     Returns:
         ``grad @ grad.T``, or its block of the first ``a`` rows against the last ``b``.
+
+    Raises:
+        ValueError: ``shape`` is neither.
     """
     left, right = _split(grad_NxP, shape)
     return jnp.matmul(left, right.T, precision=HIGHEST)
@@ -70,6 +73,9 @@ def outer_gram(
 
     Returns:
         The block, of that shape.
+
+    Raises:
+        ValueError: ``shape`` is no block of the batch.
     """
     n, t, i = a_NxTxI.shape
     o = b_NxTxO.shape[-1]

@@ -60,6 +60,9 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
 
     Returns:
         Their paths and leading axes.
+
+    Raises:
+        InputError: an unknown choice, or one that no parameter satisfies.
     """
     x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
     arch = jax.ShapeDtypeStruct((6,), jnp.int32)
