@@ -6,7 +6,8 @@ batch, and J_i = dS_i/dtheta is one row of the Jacobian of the *batched* forward
     K[i, j] = <J_i, J_j>,    J_i = pull-back of e_i through  theta -> S(theta; x_1 .. x_n)
 
 This takes n backward passes over the whole batch and is what the official LGA code computes (Mok
-et al., CVPR 2022). See :mod:`jaxntk.kernels.gram` for the meaning of ``outputs``.
+et al., CVPR 2022). See :mod:`jaxntk.kernels.outputs` for other outputs than the
+sum.
 """
 
 from collections.abc import Callable
@@ -17,20 +18,19 @@ from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxntk.kernels.gram import ApplyFn, Outputs, Variables, check_outputs, parameter_dtype
-from jaxntk.kernels.layer_kernels import LayerKernels, assemble, zero_kernels
+from jaxntk.kernels.gram import Params, parameter_dtype
+from jaxntk.kernels.layer_kernels import LayerKernels, Rows, assemble, inner_products, zero_kernels
+from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis
 from jaxntk.kernels.parameters import Path, Places
 
 # Cotangents pulled back together: more of them gain little on CPU and multiply the activations.
 ROWS_AT_ONCE = 4
 
-Rows = dict[Path, Float[Array, "rows ..."]]
-
 
 def coupled_kernels(
     apply_fn: ApplyFn,
-    variables: Variables,
-    x: Float[Array, "n h w c"],
+    params: Params,
+    x: Float[Array, "n ..."],
     places: Places,
     *,
     outputs: Outputs,
@@ -39,45 +39,47 @@ def coupled_kernels(
     """Returns the exact kernel of every chosen parameter, whether or not examples interact.
 
     Args:
-        apply_fn: ``(variables, x) -> logits (n, classes)``.
-        variables: the Flax collections, without ``gram``.
-        x: the images.
+        apply_fn: ``(params, x) -> outputs (n, ...)``.
+        params: the parameters.
+        x: the inputs.
         places: the parameters that enter.
-        outputs: ``"sum"`` or ``"trace"`` (``classes`` times dearer).
+        outputs: see :mod:`jaxntk.kernels.outputs`; all but ``sum`` are C times dearer.
         tile: rows of the Jacobian held at once, twice; None holds all n once. Tiles recompute rows.
 
     Returns:
-        For each path an array ``(*leading axes, n, n)`` in the dtype of the parameters.
+        For each path an array ``(*leading axes, n, n)`` in the dtype of the parameters; for
+        ``full`` every example gives C neighbouring rows and columns.
 
     Raises:
-        InputError: ``outputs`` is neither.
+        InputError: an unknown ``outputs``.
     """
-    check_outputs(outputs)
-    params = traverse_util.flatten_dict(dict(variables["params"]))
+    flat: dict[Path, Array] = traverse_util.flatten_dict(dict(params))
 
-    def logits(chosen: dict[Path, Array]) -> Array:
-        merged = traverse_util.unflatten_dict({**params, **chosen})
-        return apply_fn({**variables, "params": merged}, x)
+    def out(chosen: dict[Path, Array]) -> Array:
+        return flat_outputs(apply_fn)(traverse_util.unflatten_dict({**flat, **chosen}), x)
 
-    out, pull_back = jax.vjp(logits, {path: params[path] for path in places.leading})
-    dtype = parameter_dtype(variables)
+    primal, pull_back = jax.vjp(out, {path: flat[path] for path in places.leading})
+    dtype = parameter_dtype(params)
+    basis = output_basis(outputs, primal.shape[1], primal.dtype)
 
-    def kernels(weights: Array) -> LayerKernels:
-        def row(example: Array) -> dict[Path, Array]:
-            one_hot = jnp.arange(len(x), dtype=jnp.int32) == example
-            return pull_back(one_hot.astype(out.dtype)[:, None] * weights[None, :])[0]
+    def kernels(combinations: Float[Array, "k c"]) -> LayerKernels:
+        each = len(combinations)
 
-        return _from_rows(row, len(x), tile or len(x), places, dtype)
+        def row(index: Array) -> dict[Path, Array]:
+            one_hot = jnp.arange(len(x), dtype=jnp.int32) == index // each
+            weights = combinations[index % each]
+            return pull_back(one_hot.astype(primal.dtype)[:, None] * weights[None, :])[0]
 
-    classes = out.shape[1]
-    if outputs == "sum":
-        return kernels(jnp.ones(classes, out.dtype))
+        return _from_rows(row, len(x) * each, (tile or len(x)) * each, places, dtype)
 
-    def add_class(sums: LayerKernels, weights: Array) -> tuple[LayerKernels, None]:
-        return jax.tree.map(jnp.add, sums, kernels(weights)), None
+    if outputs == "full" or len(basis) == 1:
+        return kernels(basis)
+
+    def add_output(sums: LayerKernels, combination: Array) -> tuple[LayerKernels, None]:
+        return jax.tree.map(jnp.add, sums, kernels(combination[None, :])), None
 
     zeros = zero_kernels(places, (len(x), len(x)), dtype)
-    return lax.scan(add_class, zeros, jnp.eye(classes, dtype=out.dtype))[0]
+    return lax.scan(add_output, zeros, basis)[0]
 
 
 def _from_rows(
@@ -88,7 +90,7 @@ def _from_rows(
 
     if tile >= n:
         jac = rows(jnp.arange(n, dtype=jnp.int32))
-        return _inner_products(jac, jac, places)
+        return inner_products(jac, jac, places)
 
     def block(row_tile: Array, column_tile: Array) -> LayerKernels:
         # A last tile that reaches beyond n repeats the last example; that is cut off again.
@@ -96,18 +98,6 @@ def _from_rows(
             rows(jnp.minimum(index * tile + jnp.arange(tile, dtype=jnp.int32), n - 1))
             for index in (row_tile, column_tile)
         )
-        return _inner_products(left, right, places)
+        return inner_products(left, right, places)
 
-    return assemble(block, n, tile, places, dtype)
-
-
-def _inner_products(left: Rows, right: Rows, places: Places) -> LayerKernels:
-    def gram(path: Path, leading: tuple[int, ...]) -> Array:
-        # (rows, *leading, *parameter) -> (*leading, rows, size of the parameter)
-        flat = [
-            jnp.moveaxis(jac.reshape(len(jac), *leading, -1), 0, -2)
-            for jac in (left[path], right[path])
-        ]
-        return jnp.matmul(flat[0], flat[1].mT, precision=lax.Precision.HIGHEST)
-
-    return {path: gram(path, leading) for path, leading in places.leading.items()}
+    return assemble(block, (n, None), tile, places, dtype)

@@ -1,17 +1,14 @@
 """The empirical neural tangent kernel as the gradient with respect to a zero Gram matrix.
 
-For logits f_c(x_i) with parameters theta (those chosen by ``places``)
-
-    outputs="sum":    K[i, j] = <dS_i/dtheta, dS_j/dtheta>,  S_i = sum_c f_c(x_i)
-    outputs="trace":  K[i, j] = sum_c <df_c(x_i)/dtheta, df_c(x_j)/dtheta>
-
-"sum" is the pseudo-kernel that TE-NAS and LGA use; "trace" is the trace over outputs of the full
-kernel, not divided by their number. Exact when the examples of a batch do not interact; see
-:mod:`jaxntk.kernels.coupled` where they do, and :mod:`jaxntk.networks.gram_rules` for the rule.
+Every covered parameter has a place beside it in ``params`` (:mod:`jaxntk.networks.layers`): a
+matrix of zeros that no output depends on, and whose cotangent is, by the rules of
+:mod:`jaxntk.networks.gram_rules`, the parameter's own kernel. One forward and one backward pass for
+each row of :func:`~jaxntk.kernels.outputs.output_basis` so give the kernel of every layer. Exact
+when the examples of a batch do not interact; see :mod:`jaxntk.kernels.coupled` where they do.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,62 +16,73 @@ from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxntk.errors import InputError
-from jaxntk.kernels.layer_kernels import LayerKernels, assemble, zero_kernels
+from jaxntk.kernels.coverage import marker
+from jaxntk.kernels.layer_kernels import LayerKernels, assemble, tiles_of, zero_kernels
+from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis
 from jaxntk.kernels.parameters import Places
+from jaxntk.networks.linen_gram import linen_rules
 
-Variables = Mapping[str, Any]
-ApplyFn = Callable[[Variables, Array], Array]
-Outputs = Literal["sum", "trace"]
+Params = Mapping[str, Any]
 
 
 def gram_kernels(
     apply_fn: ApplyFn,
-    variables: Variables,
-    x: Float[Array, "n h w c"],
+    params: Params,
+    x: Float[Array, "n ..."],
     places: Places,
     *,
     outputs: Outputs,
     block: tuple[int, int] | None = None,
 ) -> LayerKernels:
-    """Returns the kernel of every chosen parameter from one forward and one backward pass.
+    """Returns the kernel of every chosen parameter from one forward and a few backward passes.
 
     Args:
-        apply_fn: ``(variables, x) -> logits (n, classes)``, made of layers with Gram rules.
-        variables: the Flax collections, without ``gram``.
-        x: the images.
-        places: the parameters that enter.
-        outputs: ``"sum"`` or ``"trace"`` (one backward pass a class).
+        apply_fn: ``(params, x) -> outputs (n, ...)``, made of layers with Gram rules.
+        params: the parameters.
+        x: the inputs.
+        places: the parameters that enter, covered by the rules.
+        outputs: which outputs, and how combined; see :mod:`jaxntk.kernels.outputs`.
         block: None for the kernel of ``x`` with itself, else ``(a, b)`` with ``a + b == n`` for
-            the block of the first ``a`` images against the last ``b``.
+            the block of the first ``a`` examples against the last ``b``.
 
     Returns:
         For each path an array ``(*leading axes, rows, columns)`` in the dtype of the parameters.
+        For ``full`` every example gives C neighbouring rows or columns.
 
     Raises:
-        InputError: ``outputs`` is neither.
+        InputError: an unknown ``outputs``.
     """
-    shape = block or (len(x), len(x))
-    zeros = zero_kernels(places, shape, parameter_dtype(variables))
+    rows, columns = block or (len(x), len(x))
+    flat = flat_outputs(apply_fn)
+    count = jax.eval_shape(flat, params, x).shape[1]
+    each = 1
+    if outputs == "full":
+        each, x = count, jnp.repeat(x, count, axis=0)
+    zeros = zero_kernels(places, (rows * each, columns * each), parameter_dtype(params))
 
-    def logits(gram: LayerKernels) -> Array:
-        return apply_fn({**variables, "gram": traverse_util.unflatten_dict(gram)}, x)
+    def out(grams: LayerKernels) -> Array:
+        with linen_rules():
+            return flat(with_places(params, grams), x)
 
-    out, pull_back = jax.vjp(logits, zeros)
-    if check_outputs(outputs) == "sum":
-        return pull_back(jnp.ones_like(out))[0]
+    primal, pull_back = jax.vjp(out, zeros)
+    basis = output_basis(outputs, count, primal.dtype)
+    if outputs == "full":
+        return pull_back(jnp.tile(basis, (len(x) // count, 1)))[0]
+    if len(basis) == 1:
+        return pull_back(jnp.broadcast_to(basis, primal.shape))[0]
 
-    def add_class(kernels: LayerKernels, one_hot: Array) -> tuple[LayerKernels, None]:
-        (more,) = pull_back(jnp.broadcast_to(one_hot[None, :], out.shape))
+    def add_output(kernels: LayerKernels, combination: Array) -> tuple[LayerKernels, None]:
+        (more,) = pull_back(jnp.broadcast_to(combination[None, :], primal.shape))
         return jax.tree.map(jnp.add, kernels, more), None
 
-    return lax.scan(add_class, zeros, jnp.eye(out.shape[1], dtype=out.dtype))[0]
+    return lax.scan(add_output, zeros, basis)[0]
 
 
 def tiled_gram_kernels(
     apply_fn: ApplyFn,
-    variables: Variables,
-    x: Float[Array, "n h w c"],
+    params: Params,
+    x1: Float[Array, "n1 ..."],
+    x2: Float[Array, "n2 ..."] | None,
     places: Places,
     *,
     outputs: Outputs,
@@ -82,59 +90,67 @@ def tiled_gram_kernels(
 ) -> LayerKernels:
     """Returns what :func:`gram_kernels` returns, holding the activations of two tiles at a time.
 
-    Every pair of tiles is one forward and backward pass over ``2 * tile`` images, so the time grows
-    by a factor of about ``n / tile`` while the memory of activations does not depend on n.
+    Every pair of tiles is one forward and backward pass over ``2 * tile`` examples, so the time
+    grows by a factor of about ``n / tile`` while the memory of activations does not depend on n.
 
     Args:
-        apply_fn: as in :func:`gram_kernels`; what it computes for an image must not depend on the
-            others (batch normalisation with stored statistics).
-        variables: the Flax collections, without ``gram``.
-        x: the images.
+        apply_fn: as in :func:`gram_kernels`; what it computes for an example must not depend on
+            the others (batch normalisation with stored statistics).
+        params: the parameters.
+        x1: the inputs that give the rows.
+        x2: those that give the columns; None for ``x1``.
         places: the parameters that enter.
-        outputs: ``"sum"`` or ``"trace"``.
-        tile: images in a tile; n need not be a multiple of it.
+        outputs: as in :func:`gram_kernels`.
+        tile: examples in a tile; n need not be a multiple of it.
 
     Returns:
         As :func:`gram_kernels`.
 
     Raises:
-        InputError: ``outputs`` is neither.
+        InputError: an unknown ``outputs``.
     """
-    count = -(-len(x) // tile)
-    # Repeated images fill the last tile; their rows and columns are cut off again.
-    tiles = jnp.resize(x, (count * tile, *x.shape[1:])).reshape(count, tile, *x.shape[1:])
+    left = tiles_of(x1, tile)
+    right = left if x2 is None else tiles_of(x2, tile)
+    each = 1
+    if outputs == "full":
+        each = jax.eval_shape(flat_outputs(apply_fn), params, x1).shape[1]
 
     def block(row: Array, column: Array) -> LayerKernels:
-        both = jnp.concatenate([tiles[row], tiles[column]])
-        return gram_kernels(apply_fn, variables, both, places, outputs=outputs, block=(tile, tile))
+        both = jnp.concatenate([left[row], right[column]])
+        return gram_kernels(apply_fn, params, both, places, outputs=outputs, block=(tile, tile))
 
-    return assemble(block, len(x), tile, places, parameter_dtype(variables))
+    return assemble(
+        block,
+        (len(x1) * each, None if x2 is None else len(x2) * each),
+        tile * each,
+        places,
+        parameter_dtype(params),
+    )
 
 
-def parameter_dtype(variables: Variables) -> jnp.dtype:
+def with_places(params: Params, grams: LayerKernels) -> Params:
+    """Adds, beside parameters, the places where their kernels are read off.
+
+    Args:
+        params: the parameters.
+        grams: for each path that enters, zeros in the shape of its kernel.
+
+    Returns:
+        A tree with both.
+    """
+    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(params))
+    beside = {marker(path): gram for path, gram in grams.items()}
+    return traverse_util.unflatten_dict(flat | beside)
+
+
+def parameter_dtype(params: Params) -> jnp.dtype:
     """Returns the dtype of a network's parameters, in which its kernels are computed.
 
     Args:
-        variables: the Flax collections.
+        params: the parameters.
 
     Returns:
-        The dtype that all parameters share.
+        The dtype that all floating-point parameters share.
     """
-    return jnp.result_type(*jax.tree.leaves(variables["params"]))
-
-
-def check_outputs(outputs: str) -> Outputs:
-    """Returns ``outputs`` if it is one of those there are.
-
-    Args:
-        outputs: ``"sum"`` or ``"trace"``.
-
-    Returns:
-        The same.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if outputs == "sum" or outputs == "trace":
-        return outputs
-    raise InputError("outputs", repr(outputs), "choose sum (of the logits) or trace (over outputs)")
+    leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.result_type(*leaves)

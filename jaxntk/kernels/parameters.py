@@ -5,9 +5,7 @@ named by their path in the Flax collection ``params``, for example ``("stem", "k
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
-
-from flax import traverse_util
+from typing import Literal, NamedTuple
 
 from jaxntk.errors import InputError, did_you_mean
 
@@ -66,24 +64,22 @@ def predicate(choice: ParameterChoice | str) -> Callable[[Path], bool]:
     return rules[choice]
 
 
-def places(gram_shapes: Mapping[str, Any], choice: ParameterChoice) -> Places:
-    """Selects the parameters that enter a kernel.
+def select(places: Places, choice: ParameterChoice) -> Places:
+    """Selects, among parameters, those that enter a kernel.
 
     Args:
-        gram_shapes: the collection ``gram`` of an initialised network, or its shapes alone as
-            ``jax.eval_shape`` returns them.
+        places: all parameters that could enter.
         choice: see :func:`predicate`.
 
     Returns:
-        Path and leading axes of each parameter that enters.
+        Those that do.
 
     Raises:
         InputError: no parameter enters.
     """
     rule = predicate(choice)
-    flat: dict[Path, Any] = traverse_util.flatten_dict(dict(gram_shapes))
-    chosen = {path: tuple(leaf.shape[:-2]) for path, leaf in flat.items() if rule(path)}
+    chosen = {path: leading for path, leading in places.leading.items() if rule(path)}
     if not chosen:
-        known = ", ".join("/".join(path) for path in list(flat)[:3])
+        known = ", ".join("/".join(path) for path in list(places.leading)[:3])
         raise InputError("parameters", "a rule no path satisfies", f"paths look like {known}")
     return Places(chosen)

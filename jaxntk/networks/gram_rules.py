@@ -25,8 +25,12 @@ the right activation pattern: in float32 alone a few inputs of a ReLU change sig
 The input gradient of a convolution is written as a plain convolution with the flipped kernel and
 its weight gradient as contractions over shifted slices: XLA's CPU backend runs automatic
 differentiation's own convolution gradients far slower inside ``scan`` and ``switch`` than outside.
+
+:func:`tap` reads a kernel off a layer that computes its output in its own way.
 """
 
+import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -34,9 +38,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-HIGHEST = lax.Precision.HIGHEST
+from jaxntk.networks.conv_grads import ConvWindow, conv_example_grads, conv_weight_grad
+from jaxntk.networks.precision import matmul_precision
 
 Gram = Float[Array, "rows columns"]
+Place = Float[Array, "..."]
+"""Zeros of the shape of the kernel wanted. Without differentiation any shape will do."""
 
 
 def gram_block(grad_NxP: Float[Array, "n p"], shape: tuple[int, ...]) -> Gram:
@@ -53,7 +60,7 @@ def gram_block(grad_NxP: Float[Array, "n p"], shape: tuple[int, ...]) -> Gram:
         ValueError: ``shape`` is neither.
     """
     left, right = _split(grad_NxP, shape)
-    return jnp.matmul(left, right.T, precision=HIGHEST)
+    return jnp.matmul(left, right.T, precision=matmul_precision())
 
 
 def outer_gram(
@@ -81,13 +88,29 @@ def outer_gram(
     o = b_NxTxO.shape[-1]
     rows, columns = shape
     if n * t * i * o + rows * columns * i * o <= rows * columns * t * t * (i + o):
-        grad = jnp.einsum("nti,nto->nio", a_NxTxI, b_NxTxO, precision=HIGHEST)
+        grad = jnp.einsum("nti,nto->nio", a_NxTxI, b_NxTxO, precision=matmul_precision())
         return gram_block(grad.reshape(n, i * o), shape)
     a_left, a_right = _split(a_NxTxI, shape)
     b_left, b_right = _split(b_NxTxO, shape)
-    a_dots = jnp.einsum("nti,msi->nmts", a_left, a_right, precision=HIGHEST)
-    b_dots = jnp.einsum("nto,mso->nmts", b_left, b_right, precision=HIGHEST)
+    a_dots = jnp.einsum("nti,msi->nmts", a_left, a_right, precision=matmul_precision())
+    b_dots = jnp.einsum("nto,mso->nmts", b_left, b_right, precision=matmul_precision())
     return jnp.sum(a_dots * b_dots, axis=(2, 3))
+
+
+def sum_to_trailing(
+    per_element: Float[Array, "n *shape"], trailing: tuple[int, ...]
+) -> Float[Array, "n p"]:
+    """Sums what belongs to one entry of a parameter that was broadcast over leading axes.
+
+    Args:
+        per_element: one number for each element of a layer's output.
+        trailing: shape of the parameter, the last axes of the output.
+
+    Returns:
+        One row an example, one column an entry of the parameter.
+    """
+    n, size = per_element.shape[0], math.prod(trailing)
+    return per_element.reshape(n, -1, size).sum(axis=1)
 
 
 def _split(array: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -104,13 +127,13 @@ def _split(array: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 @jax.custom_vjp
 def add_bias(
-    x: Float[Array, "n *spatial c"], bias: Float[Array, " c"], gram: Gram | None
-) -> Float[Array, "n *spatial c"]:
-    """Adds a bias over the last axis.
+    x: Float[Array, "n *shape"], bias: Float[Array, "*trailing"], gram: Place | None
+) -> Float[Array, "n *shape"]:
+    """Adds a bias over the last axis, or over as many of the last axes as it has.
 
     Args:
         x: the input.
-        bias: one value a channel.
+        bias: one value a channel, or, say, one a token and channel.
         gram: where the kernel of the bias is read off, or None.
 
     Returns:
@@ -128,8 +151,9 @@ def _add_bias_fwd(
 
 def _add_bias_bwd(saved: tuple[Array, Gram | None], ct: Array) -> tuple[Array, Array, Gram | None]:
     bias, gram = saved
-    grad = ct.astype(bias.dtype).reshape(ct.shape[0], -1, ct.shape[-1]).sum(axis=1)
-    return ct, grad.sum(axis=0), None if gram is None else gram_block(grad, gram.shape)
+    grad = sum_to_trailing(ct.astype(bias.dtype), bias.shape)
+    grad_gram = None if gram is None else gram_block(grad, gram.shape)
+    return ct, grad.sum(axis=0).reshape(bias.shape), grad_gram
 
 
 add_bias.defvjp(_add_bias_fwd, _add_bias_bwd)
@@ -137,7 +161,7 @@ add_bias.defvjp(_add_bias_fwd, _add_bias_bwd)
 
 @jax.custom_vjp
 def multiply_scale(
-    x: Float[Array, "n *spatial c"], scale: Float[Array, " c"], gram: Gram | None
+    x: Float[Array, "n *spatial c"], scale: Float[Array, " c"], gram: Place | None
 ) -> Float[Array, "n *spatial c"]:
     """Multiplies by a scale over the last axis.
 
@@ -163,7 +187,7 @@ def _multiply_scale_bwd(
     saved: tuple[Array, Array, Gram | None], ct: Array
 ) -> tuple[Array, Array, Gram | None]:
     x, scale, gram = saved
-    grad = (ct * x).astype(scale.dtype).reshape(x.shape[0], -1, x.shape[-1]).sum(axis=1)
+    grad = sum_to_trailing((ct * x).astype(scale.dtype), scale.shape)
     grad_gram = None if gram is None else gram_block(grad, gram.shape)
     return ct * _over_last(scale, ct), grad.sum(axis=0), grad_gram
 
@@ -173,7 +197,7 @@ multiply_scale.defvjp(_multiply_scale_fwd, _multiply_scale_bwd)
 
 @jax.custom_vjp
 def dense(
-    x: Float[Array, "n t i"], kernel: Float[Array, "i o"], gram: Gram | None
+    x: Float[Array, "n t i"], kernel: Float[Array, "i o"], gram: Place | None
 ) -> Float[Array, "n t o"]:
     """Multiplies every token of every example by one matrix.
 
@@ -186,7 +210,7 @@ def dense(
         ``x @ kernel``.
     """
     del gram
-    return jnp.einsum("nti,io->nto", x, kernel.astype(x.dtype), precision=HIGHEST)
+    return jnp.einsum("nti,io->nto", x, kernel.astype(x.dtype), precision=matmul_precision())
 
 
 def _dense_fwd(
@@ -201,8 +225,8 @@ def _dense_bwd(
     x, kernel, gram = saved
     narrow = ct.astype(kernel.dtype)
     return (
-        jnp.einsum("nto,io->nti", narrow, kernel, precision=HIGHEST).astype(ct.dtype),
-        jnp.einsum("nti,nto->io", x, narrow, precision=HIGHEST),
+        jnp.einsum("nto,io->nti", narrow, kernel, precision=matmul_precision()).astype(ct.dtype),
+        jnp.einsum("nti,nto->io", x, narrow, precision=matmul_precision()),
         None if gram is None else outer_gram(x, narrow, gram.shape),
     )
 
@@ -214,7 +238,7 @@ dense.defvjp(_dense_fwd, _dense_bwd)
 def conv(
     x: Float[Array, "n h w i"],
     kernel: Float[Array, "k k i o"],
-    gram: Gram | None,
+    gram: Place | None,
     stride: int,
     padding: int,
 ) -> Float[Array, "n h2 w2 o"]:
@@ -249,7 +273,7 @@ def _plain_conv(
         padding=padding,
         lhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=HIGHEST,
+        precision=matmul_precision(),
     )
 
 
@@ -264,14 +288,13 @@ def _conv_bwd(
 ) -> tuple[Array, Array, Gram | None]:
     x, kernel, gram = saved
     narrow = ct.astype(kernel.dtype)
-    slices = _shifted_slices(x, kernel.shape[0], stride, padding, ct.shape[1:3])
-    flat_ct = narrow.reshape(ct.shape[0], -1, ct.shape[-1])
-    grad = jnp.stack([
-        jnp.einsum("nti,nto->io", tokens, flat_ct, precision=HIGHEST) for tokens in slices
-    ]).reshape(kernel.shape)
-    grad_gram = None if gram is None else _conv_gram(slices, flat_ct, gram.shape)
+    window = ConvWindow.square(kernel.shape[0], stride, padding)
     input_grad = _conv_input_grad(narrow, kernel, x.shape, stride, padding)
-    return input_grad.astype(ct.dtype), grad, grad_gram
+    weight_grad = conv_weight_grad(x, narrow, window)
+    if gram is None:
+        return input_grad.astype(ct.dtype), weight_grad, None
+    grads = conv_example_grads(x, narrow, window)
+    return input_grad.astype(ct.dtype), weight_grad, gram_block(grads, gram.shape)
 
 
 def _conv_input_grad(
@@ -286,33 +309,55 @@ def _conv_input_grad(
     )
 
 
-def _shifted_slices(
-    x: Array, size: int, stride: int, padding: int, out_hw: tuple[int, ...]
-) -> list[Array]:
-    n, _, _, channels = x.shape
-    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    span_h, span_w = (stride * (length - 1) + 1 for length in out_hw)
-    return [
-        lax.slice(
-            padded,
-            (0, top, left, 0),
-            (n, top + span_h, left + span_w, channels),
-            (1, stride, stride, 1),
-        ).reshape(n, -1, channels)
-        for top in range(size)
-        for left in range(size)
-    ]
-
-
-def _conv_gram(slices: list[Array], flat_ct: Array, shape: tuple[int, ...]) -> Gram:
-    grads = [
-        jnp.einsum("nti,nto->nio", tokens, flat_ct, precision=HIGHEST).reshape(len(tokens), -1)
-        for tokens in slices
-    ]
-    return gram_block(jnp.concatenate(grads, axis=1), shape)
-
-
 conv.defvjp(_conv_fwd, _conv_bwd)
+
+
+TapRule = Callable[[tuple[Array, ...], Array, tuple[int, ...]], Gram]
+"""``(what was saved, cotangent, shape of gram) -> gram``."""
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def tap(
+    rule: TapRule, out: Float[Array, "n *shape"], saved: tuple[Array, ...], gram: Array
+) -> Float[Array, "n *shape"]:
+    """Returns ``out`` unchanged, and the kernel of a parameter that it came from as a cotangent.
+
+    For layers that are not ours: they compute their output as they like, and a tap behind them
+    reads off the kernel of one parameter.
+
+    Args:
+        rule: ``(saved, cotangent of out, shape of gram) -> gram``, with ``saved`` and cotangent in
+            the dtype of ``gram``.
+        out: what the layer gave.
+        saved: what the rule needs, usually the layer's input. Nothing flows back into it.
+        gram: where the kernel is read off.
+
+    Returns:
+        ``out``.
+    """
+    del rule, saved, gram
+    return out
+
+
+def _tap_fwd(
+    rule: TapRule, out: Array, saved: tuple[Array, ...], gram: Array
+) -> tuple[Array, tuple[tuple[Array, ...], Array]]:
+    del rule
+    return out, (saved, gram)
+
+
+def _tap_bwd(
+    rule: TapRule, saved: tuple[tuple[Array, ...], Array], ct: Array
+) -> tuple[Array, None, Array]:
+    inputs, gram = saved
+    narrow = tuple(
+        each.astype(gram.dtype) if jnp.issubdtype(each.dtype, jnp.floating) else each
+        for each in inputs
+    )
+    return ct, None, rule(narrow, ct.astype(gram.dtype), gram.shape)
+
+
+tap.defvjp(_tap_fwd, _tap_bwd)
 
 
 def _over_last(vector: Array, like: Array) -> Array:

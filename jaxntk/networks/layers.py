@@ -1,9 +1,10 @@
 """Layers with Gram rules: each parameter may carry, beside its value, a place for its kernel.
 
-A layer's parameters live in the Flax collection ``params``. While a network is initialised every
-parameter also declares, under the same path in the collection ``gram``, an ``(n, n)`` array of
-zeros. At apply time a parameter takes part in the kernel if its path is present in ``gram``; see
-:mod:`jaxntk.networks.gram_rules` for what is then read off.
+A layer's parameters live in the Flax collection ``params``. A parameter takes part in the kernel
+if, at apply time, the same collection holds a second leaf beside it, its *place*: ``kernel@gram``
+beside ``kernel``. Because places are leaves of ``params``, whatever lifts parameters (``nn.scan``,
+``nn.remat``, ``nn.switch``) lifts them too. See :mod:`jaxntk.networks.gram_rules` for what is read
+off there.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from jaxtyping import Array, Float
 from jaxntk.networks import gram_rules
 
 BATCH_NORM_EPSILON = 1e-5
+
+PLACE_SUFFIX = "@gram"
+"""Ends the name of the leaf where a parameter's kernel is read off."""
 
 
 class Parameter(NamedTuple):
@@ -48,23 +52,34 @@ def parameter(
     shape: Sequence[int],
     like: Array,
 ) -> Parameter:
-    """Declares a parameter of ``module`` together with its place in the collection ``gram``.
+    """Declares a parameter of ``module`` and finds the place for its kernel.
 
     Args:
         module: the layer, inside its compact method.
         name: of the parameter.
         init: initialiser ``(key, shape, dtype) -> array``.
         shape: of the parameter.
-        like: an array whose first axis is the batch and whose dtype the parameter takes.
+        like: an array whose dtype the parameter takes.
 
     Returns:
-        The value, and the ``gram`` entry if one was given to ``apply``.
+        The value, and the place if ``apply`` was given one.
     """
     value = module.param(name, init, tuple(shape), like.dtype)
-    if module.is_initializing():
-        module.variable("gram", name, jnp.zeros, (len(like), len(like)), like.dtype)
-    present = module.has_variable("gram", name)
-    return Parameter(value, module.get_variable("gram", name) if present else None)
+    return Parameter(value, place(module, name))
+
+
+def place(module: nn.Module, name: str) -> Array | None:
+    """Returns where the kernel of a module's parameter is to be read off.
+
+    Args:
+        module: a layer inside ``apply``.
+        name: of the parameter.
+
+    Returns:
+        The leaf beside it in ``params``, or None if the parameter does not enter the kernel.
+    """
+    key = name + PLACE_SUFFIX
+    return module.get_variable("params", key) if module.has_variable("params", key) else None
 
 
 class ConvParameters(nn.Module):

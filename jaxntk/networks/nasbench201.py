@@ -231,7 +231,7 @@ class NasBench201(nn.Module):
         x = BatchNorm(tracked, name="stem_norm")(x)
         scanned = nn.scan(
             Cell,
-            variable_axes={"params": 0, "gram": 0, "batch_stats": 0},
+            variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True},
             in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]  Flax's own idiom
             length=self.cells_per_stage,

@@ -13,9 +13,11 @@ from jaxtyping import Array, Float
 
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.kernels.coupled import coupled_kernels
-from jaxntk.kernels.gram import Outputs, gram_kernels, tiled_gram_kernels
+from jaxntk.kernels.coverage import gram_coverage
+from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import LayerKernels, total
-from jaxntk.kernels.parameters import ParameterChoice, Places, places
+from jaxntk.kernels.outputs import Outputs
+from jaxntk.kernels.parameters import ParameterChoice, Places, select
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.spaces.nasbench201 import ArchLike, check_arch
 
@@ -64,10 +66,19 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
     Raises:
         InputError: an unknown choice, or one that no parameter satisfies.
     """
+    frozen = network.clone(batch_norm=BatchNormMode.FROZEN)
     x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
-    arch = jax.ShapeDtypeStruct((6,), jnp.int32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), x, arch)
-    return places(shapes["gram"], choice)
+    arch = jnp.zeros(6, jnp.int32)
+    shapes = jax.eval_shape(frozen.init, jax.random.key(0), x, arch)
+    rest = {
+        "batch_stats": jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes["batch_stats"])
+    }
+
+    def apply_fn(params: Any, x: Array) -> Array:
+        logits: Any = frozen.apply({**rest, "params": params}, x, arch)
+        return logits
+
+    return select(gram_coverage(apply_fn, shapes["params"], x).places, choice)
 
 
 def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple) -> KernelFn:
@@ -94,30 +105,28 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
     stored = network.clone(batch_norm=BatchNormMode.STORED)
 
     def kernels(variables: Any, x: Array, arch: Array) -> LayerKernels:
-        def apply_fn(variables: Any, x: Array) -> Array:
-            logits: Any = exact.apply(variables, x, arch)
+        params = variables["params"]
+        rest = {name: leaf for name, leaf in variables.items() if name != "params"}
+
+        def apply_fn(params: Any, x: Array) -> Array:
+            logits: Any = exact.apply({**rest, "params": params}, x, arch)
             return logits
 
         if mode.coupled:
             return coupled_kernels(
-                apply_fn, variables, x, chosen, outputs=settings.outputs, tile=settings.tile
+                apply_fn, params, x, chosen, outputs=settings.outputs, tile=settings.tile
             )
         if settings.tile is None or settings.tile >= len(x):
-            return gram_kernels(apply_fn, variables, x, chosen, outputs=settings.outputs)
+            return gram_kernels(apply_fn, params, x, chosen, outputs=settings.outputs)
         # One pass over all images fixes the statistics; the tiles then use them as constants.
         _, statistics = exact.apply(variables, x, arch, mutable=["batch_stats"])
 
-        def apply_stored(variables: Any, x: Array) -> Array:
-            logits: Any = stored.apply(variables, x, arch)
+        def apply_stored(params: Any, x: Array) -> Array:
+            logits: Any = stored.apply({**rest, **statistics, "params": params}, x, arch)
             return logits
 
         return tiled_gram_kernels(
-            apply_stored,
-            {**variables, **statistics},
-            x,
-            chosen,
-            outputs=settings.outputs,
-            tile=settings.tile,
+            apply_stored, params, x, None, chosen, outputs=settings.outputs, tile=settings.tile
         )
 
     return kernels

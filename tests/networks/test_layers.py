@@ -168,12 +168,17 @@ def test_dense_is_affine():
     assert_close(layer.apply(variables, x), np.asarray(x) @ kernel + bias, 1e-13)
 
 
-def test_each_parameter_declares_a_place_for_its_kernel():
+def test_only_parameters_with_a_place_enter_the_kernel():
     x = jnp.asarray(images((4, 6)))
-    variables = Dense(3, normal_init, zeros_init).init(jax.random.key(0), x)
-    assert set(variables["gram"]) == set(variables["params"]) == {"kernel", "bias"}
-    for gram in variables["gram"].values():
-        np.testing.assert_array_equal(gram, np.zeros((4, 4)))
+    layer = Dense(3, normal_init, zeros_init)
+    params = layer.init(jax.random.key(0), x)["params"]
+
+    def out(gram):
+        return layer.apply({"params": {**params, "kernel@gram": gram}}, x).sum()
+
+    inputs = np.asarray(x)
+    assert set(params) == {"kernel", "bias"}
+    assert_close(jax.grad(out)(jnp.zeros((4, 4))), 3 * inputs @ inputs.T, 1e-13)
 
 
 def test_relu_has_derivative_zero_at_zero():

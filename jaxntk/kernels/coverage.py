@@ -1,0 +1,280 @@
+"""Which parameters of a function the Gram rules cover, found from shapes before anything runs.
+
+The function is traced once with a marker beside every parameter, where its place would be. A rule
+that uses the marker covers the parameter if, in the traced program,
+
+* the parameter is used exactly once, and the marker exactly once, side by side. A weight that two
+  layers share has a gradient with two terms, whose cross terms a rule does not see;
+* neither enters a loop as a constant, which is the same sharing in disguise;
+* the layer's output has the examples on its first axis, and nothing mapped over it.
+
+Branches of a switch count as one use: only one of them runs.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from jax.extend import core as jax_core
+from jaxtyping import Array
+
+from jaxntk.kernels.outputs import ApplyFn
+from jaxntk.kernels.parameters import Path, Places
+from jaxntk.networks.layers import PLACE_SUFFIX
+from jaxntk.networks.linen_gram import linen_rules
+
+PROBE_BATCH = 1009
+"""Examples in the traced batch: a prime that is no other length of a usual network."""
+
+NO_RULE = "no Gram rule for the layer that uses it"
+SHARED = "used more than once"
+LOOPED = "used by every step of a loop"
+NOT_BY_EXAMPLE = "its layer does not have the examples on the first axis"
+TRANSFORMED = "changed before its layer uses it"
+NOT_NAMED = "not in a nested dictionary of named parameters"
+NOT_REAL = "not a real floating-point array"
+
+RENAMES = ("convert_element_type", "copy", "expand_dims", "reshape", "squeeze", "transpose")
+"""Operations through which a parameter stays itself."""
+
+WEIGHT_USES = ("add", "conv_general_dilated", "custom_vjp_call", "dot_general", "gather", "mul")
+"""Operations by which a layer applies a weight, and in which it is linear."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What the Gram rules can do for a function.
+
+    Args:
+        places: the covered parameters, with the axes that loops stack in front of them.
+        uncovered: for each parameter that the rules do not cover, why.
+        unused: parameters that the outputs do not depend on; their kernel is zero.
+    """
+
+    places: Places
+    uncovered: Mapping[Path, str]
+    unused: tuple[Path, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the Gram rules alone give the kernel."""
+        return not self.uncovered
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.places.leading)} parameters with a Gram rule"]
+        lines += [f"{'/'.join(path)}: {why}" for path, why in self.uncovered.items()]
+        return "\n".join(lines)
+
+
+def gram_coverage(apply_fn: ApplyFn, params: Any, x: Array | jax.ShapeDtypeStruct) -> Coverage:
+    """Finds out which parameters the Gram rules cover.
+
+    Args:
+        apply_fn: ``(params, x) -> outputs (n, ...)``.
+        params: the parameters, or their shapes; a nested dictionary, as Flax makes it.
+        x: a batch of inputs, or its shape.
+
+    Returns:
+        The covered parameters and, for the others, the reason.
+
+    Raises:
+        InputError: a layer couples examples or drops out at random.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> x = jnp.ones((4, 3))
+        >>> variables = nn.Dense(2).init(jax.random.key(0), x)
+        >>> apply_fn = lambda params, x: nn.Dense(2).apply({"params": params}, x)
+        >>> sorted(gram_coverage(apply_fn, variables["params"], x).places.leading)
+        [('bias',), ('kernel',)]
+    """
+    if not is_named(params):
+        paths = [(jax.tree_util.keystr(path),) for path, _ in jax.tree.leaves_with_path(params)]
+        return Coverage(Places({}), dict.fromkeys(paths, NOT_NAMED), ())
+    flat: dict[Path, Any] = traverse_util.flatten_dict(dict(params))
+    real = {p: leaf for p, leaf in flat.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    uses, batch = _trace(apply_fn, flat, real, x)
+    leading: dict[Path, tuple[int, ...]] = {}
+    uncovered = dict.fromkeys(set(flat) - set(real), NOT_REAL)
+    unused = []
+    for path, leaf in real.items():
+        own, marks = uses[path], uses[marker(path)]
+        if not own and not marks:
+            unused.append(path)
+        elif why := _fault(own, marks, batch):
+            uncovered[path] = why
+        else:
+            leading[path] = tuple(leaf.shape[: own[0].stacked])
+    return Coverage(Places(leading), uncovered, tuple(unused))
+
+
+def is_named(params: Any) -> bool:
+    """Tells whether parameters are a nested dictionary of arrays, as Flax Linen has them.
+
+    Args:
+        params: a tree.
+
+    Returns:
+        Whether every array has a path of strings.
+    """
+    if not isinstance(params, Mapping):
+        return False
+    flat = traverse_util.flatten_dict(dict(params))
+    return all(
+        hasattr(leaf, "dtype") and all(isinstance(name, str) for name in path)
+        for path, leaf in flat.items()
+    )
+
+
+def marker(path: Path) -> Path:
+    """Returns the path of a parameter's place.
+
+    Args:
+        path: of the parameter.
+
+    Returns:
+        The path of the leaf beside it.
+    """
+    return (*path[:-1], path[-1] + PLACE_SUFFIX)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """One operation that uses a value: where it is, and what it is like."""
+
+    primitive: str
+    scope: tuple[int, ...]
+    looped: bool
+    stacked: int
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Value:
+    """A parameter or marker on its way through the program."""
+
+    path: Path
+    scope: tuple[int, ...] = ()
+    looped: bool = False
+    stacked: int = 0
+    uses: list[_Use] = field(default_factory=list)
+
+    def enter(self, eqn: int, *, looped: bool = False, stacked: int = 0) -> "_Value":
+        scope = (*self.scope, eqn)
+        return _Value(
+            self.path, scope, self.looped or looped, self.stacked + stacked, uses=self.uses
+        )
+
+
+def _fault(own: list[_Use], marks: list[_Use], batch: int) -> str | None:
+    if not marks:
+        return NO_RULE
+    if len(own) != 1 or len(marks) != 1:
+        return SHARED
+    (use,), (mark,) = own, marks
+    if use.looped or mark.looped:
+        return LOOPED
+    if mark.lengths[:1] != (batch,):
+        return NOT_BY_EXAMPLE
+    # A layer may apply its weight inside a function of its own, as Embed does.
+    inside = use.scope[: len(mark.scope)] == mark.scope and use.stacked == mark.stacked
+    if not inside or use.primitive not in WEIGHT_USES or mark.primitive != "custom_vjp_call":
+        return TRANSFORMED
+    return None
+
+
+def _trace(
+    apply_fn: ApplyFn, flat: Mapping[Path, Any], real: Mapping[Path, Any], x: Any
+) -> tuple[dict[Path, list[_Use]], int]:
+    """Traces the function with markers, and returns the uses of each leaf and the batch size."""
+    marked = {**flat, **{marker(path): leaf for path, leaf in real.items()}}
+    shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in marked.values()]
+
+    def program(leaves: list[Array], x: Array) -> Array:
+        tree = traverse_util.unflatten_dict(dict(zip(marked, leaves, strict=True)))
+        with linen_rules():
+            return apply_fn(tree, x)
+
+    def trace(batch: int) -> jax_core.ClosedJaxpr:
+        probe = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+        return jax.make_jaxpr(program)(shapes, probe)
+
+    batch = PROBE_BATCH
+    try:
+        closed = trace(batch)
+    except (TypeError, ValueError):
+        # The function takes batches of one size only, which then has to do.
+        batch = x.shape[0]
+        closed = trace(batch)
+    values = [_Value(path) for path in marked]
+    _follow(closed.jaxpr, [*values, None])
+    return {value.path: value.uses for value in values}, batch
+
+
+def _follow(jaxpr: jax_core.Jaxpr, values: list[_Value | None]) -> None:
+    """Follows values that are the inputs of a program to the operations that use them."""
+    known = {
+        var: value for var, value in zip(jaxpr.invars, values, strict=True) if value is not None
+    }
+    for index, eqn in enumerate(jaxpr.eqns):
+        inputs = [None if isinstance(v, jax_core.Literal) else known.get(v) for v in eqn.invars]
+        if not any(inputs):
+            continue
+        name = eqn.primitive.name
+        if name in RENAMES:
+            known[eqn.outvars[0]] = inputs[0]
+        elif name == "cond":
+            _follow_branches(eqn, index, inputs)
+        elif name == "custom_vjp_call" or not (inner := list(_programs(eqn, index, inputs))):
+            lengths = eqn.outvars[0].aval.shape
+            for value in filter(None, inputs):
+                use = _Use(name, value.scope, value.looped, value.stacked, lengths)
+                value.uses.append(use)
+        else:
+            for program, passed in inner:
+                _follow(program, passed)
+
+
+def _follow_branches(eqn: Any, index: int, inputs: list[_Value | None]) -> None:
+    """Follows into every branch; what several branches use counts as often as in the busiest."""
+    for value in filter(None, dict.fromkeys(inputs[1:])):
+        found: list[list[_Use]] = []
+        for branch in eqn.params["branches"]:
+            inside = _Value(value.path, (*value.scope, index), value.looped, value.stacked)
+            passed = [inside if each is value else None for each in inputs[1:]]
+            _follow(branch.jaxpr, passed)
+            found.append(inside.uses)
+        value.uses.extend(max(found, key=len))
+
+
+def _programs(
+    eqn: Any, index: int, inputs: list[_Value | None]
+) -> Iterator[tuple[jax_core.Jaxpr, list[_Value | None]]]:
+    """Yields the programs inside an operation, with the values that become their inputs."""
+    if eqn.primitive.name == "scan":
+        constants, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+        looped = eqn.params["length"] > 1
+        passed = [
+            value
+            and value.enter(
+                index,
+                looped=looped and at < constants + carried,
+                stacked=int(at >= constants + carried),
+            )
+            for at, value in enumerate(inputs)
+        ]
+        yield eqn.params["jaxpr"].jaxpr, passed
+    elif eqn.primitive.name == "while":
+        heads, bodies = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+        loop = [value and value.enter(index, looped=True) for value in inputs]
+        yield eqn.params["cond_jaxpr"].jaxpr, loop[:heads] + loop[heads + bodies :]
+        yield eqn.params["body_jaxpr"].jaxpr, loop[heads:]
+    else:
+        inside = [value and value.enter(index) for value in inputs]
+        for parameter in eqn.params.values():
+            program = getattr(parameter, "jaxpr", parameter)
+            if isinstance(program, jax_core.Jaxpr) and len(program.invars) == len(inputs):
+                yield program, inside

@@ -1,0 +1,151 @@
+"""Weight gradients of convolutions, of a batch and of each example, from shifted slices.
+
+The gradient of one example at kernel offset k is a matrix product over output positions t,
+
+    G_i[k] = sum_t  x_i[stride * t + dilation * k - padding]  ct_i[t]^T
+
+so a convolution is, for each offset, a dense layer over a shifted slice of its input.
+"""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxntk.networks.precision import matmul_precision
+
+
+class ConvWindow(NamedTuple):
+    """Where a convolution looks, along each spatial axis.
+
+    Args:
+        size: of the kernel.
+        stride: of the window.
+        padding: zeros before and after.
+        dilation: distance between the taps of the kernel.
+        groups: input and output channels fall into as many blocks that do not mix.
+    """
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+    @classmethod
+    def square(cls, size: int, stride: int, padding: int) -> "ConvWindow":
+        """Returns the window of an image convolution that is alike along both axes.
+
+        Args:
+            size: of the kernel.
+            stride: of the window.
+            padding: zeros on each of the four sides.
+
+        Returns:
+            The window.
+        """
+        return cls((size,) * 2, (stride,) * 2, ((padding, padding),) * 2, (1, 1))
+
+
+def conv_weight_grad(
+    x: Float[Array, "n *in_shape"], ct: Float[Array, "n *out_shape"], window: ConvWindow
+) -> Float[Array, "*kernel"]:
+    """Returns the gradient of the whole batch with respect to the kernel.
+
+    Args:
+        x: what the convolution received, channels last.
+        ct: the cotangent of what it gave.
+        window: of the convolution.
+
+    Returns:
+        ``(*size, input channels / groups, output channels)``.
+    """
+    grads = [
+        jnp.einsum("ntgi,ntgo->igo", tokens, flat_ct, precision=matmul_precision())
+        for tokens, flat_ct in _slices(x, ct, window)
+    ]
+    kernel = (*window.size, x.shape[-1] // window.groups, ct.shape[-1])
+    return jnp.stack(grads).reshape(kernel)
+
+
+def conv_example_grads(
+    x: Float[Array, "n *in_shape"], ct: Float[Array, "n *out_shape"], window: ConvWindow
+) -> Float[Array, "n p"]:
+    """Returns the gradient of every example with respect to the kernel, one row an example.
+
+    Args:
+        x: what the convolution received, channels last.
+        ct: the cotangent of what it gave.
+        window: of the convolution.
+
+    Returns:
+        The gradients, their columns in an order of their own.
+    """
+    if window.stride[0] != 1 or window.groups != 1:
+        grads = [
+            jnp.einsum("ntgi,ntgo->ngio", tokens, flat_ct, precision=matmul_precision())
+            for tokens, flat_ct in _slices(x, ct, window)
+        ]
+        return jnp.concatenate([grad.reshape(len(x), -1) for grad in grads], axis=1)
+
+    def one_product(x: Array, ct: Array) -> Array:
+        left, right = _shifted_both_ways(x, ct, window)
+        return jnp.einsum("nti,nto->nio", left, right, precision=matmul_precision())
+
+    def example_by_example(x: Array, ct: Array) -> Array:
+        return lax.map(lambda pair: one_product(pair[0][None], pair[1][None])[0], (x, ct))
+
+    # One example's slices stay in the cache of a CPU; accelerators want the whole batch at once.
+    grads = lax.platform_dependent(x, ct, cpu=example_by_example, default=one_product)
+    return grads.reshape(len(x), -1)
+
+
+def _shifted_both_ways(x: Array, ct: Array, window: ConvWindow) -> tuple[Array, Array]:
+    """Returns factors (n, tokens, a), (n, tokens, b) whose product holds every kernel offset.
+
+    A shift of the input against the cotangent along the first spatial axis may be given to the
+    cotangent instead, if the stride is 1. One product then has the offsets of that axis in its
+    columns and the others in its rows, and is large enough to run at a good rate.
+    """
+    n, height, channels = len(x), x.shape[1], x.shape[-1]
+    out_shape, reach = ct.shape[1:-1], window.dilation[0] * (window.size[0] - 1)
+    low = window.padding[0][0]
+    sides = [(reach - low, height - out_shape[0] + low), *[(0, 0)] * (len(out_shape) - 1)]
+    zero = jnp.zeros((), ct.dtype)
+    # Negative padding cuts off rows that meet no row of the input.
+    moved = lax.pad(ct, zero, [(0, 0, 0), *[(lo, hi, 0) for lo, hi in sides], (0, 0, 0)])
+    right = [
+        lax.slice_in_dim(moved, reach - window.dilation[0] * at, None, axis=1)[:, :height]
+        for at in range(window.size[0])
+    ]
+    across = ConvWindow(
+        (1, *window.size[1:]),
+        window.stride,
+        ((0, 0), *window.padding[1:]),
+        window.dilation,
+    )
+    inner = jnp.zeros((n, height, *out_shape[1:], 1), ct.dtype)
+    left = [tokens.reshape(n, -1, channels) for tokens, _ in _slices(x, inner, across)]
+    columns = jnp.concatenate(right, axis=-1)
+    return jnp.concatenate(left, axis=-1), columns.reshape(n, -1, columns.shape[-1])
+
+
+def _slices(x: Array, ct: Array, window: ConvWindow) -> list[tuple[Array, Array]]:
+    """Input and cotangent as (n, tokens, groups, channels), one pair for each kernel offset."""
+    n, channels, groups = len(x), x.shape[-1], window.groups
+    out_shape = ct.shape[1:-1]
+    padded = jnp.pad(x, ((0, 0), *window.padding, (0, 0)))
+    flat_ct = ct.reshape(n, math.prod(out_shape), groups, ct.shape[-1] // groups)
+    pairs = []
+    for offset in itertools.product(*(range(size) for size in window.size)):
+        start = [step * at for step, at in zip(window.dilation, offset, strict=True)]
+        stop = [
+            first + stride * (length - 1) + 1
+            for first, stride, length in zip(start, window.stride, out_shape, strict=True)
+        ]
+        part = lax.slice(padded, (0, *start, 0), (n, *stop, channels), (1, *window.stride, 1))
+        pairs.append((part.reshape(n, -1, groups, channels // groups), flat_ct))
+    return pairs

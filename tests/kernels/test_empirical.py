@@ -1,0 +1,290 @@
+"""All methods against explicit Jacobians in float64, and the laws every kernel obeys."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxntk.errors import InputError
+from jaxntk.kernels.coverage import gram_coverage
+from jaxntk.kernels.empirical import MethodFallback, NtkSettings, empirical_ntk, plan_ntk
+from jaxntk.kernels.gram import gram_kernels
+from jaxntk.kernels.layer_kernels import total
+from jaxntk.kernels.outputs import check_outputs, output_basis
+from tests.kernels import models
+from tests.networks.tiny import assert_close
+
+NEURAL_TANGENTS = ["jacobian_contraction", "ntk_vector_products", "structured_derivatives"]
+OUTPUTS = ["trace", "sum", "class_balanced", "full"]
+# neural-tangents has no rule for the derivative of these; it says so itself.
+UNKNOWN_TO_NEURAL_TANGENTS: set[tuple[str, str]] = set()
+
+
+class Case:
+    """A network, its Jacobian and its full kernel, computed once."""
+
+    def __init__(self, name):
+        self.apply_fn, self.params, self.x = models.make(name)
+        jac = jax.jit(jax.jacrev(self.apply_fn))(self.params, self.x)
+        self.jac = {
+            jax.tree_util.keystr(path): np.asarray(leaf).reshape(*leaf.shape[:2], -1)
+            for path, leaf in jax.tree.leaves_with_path(jac)
+        }
+        flat = np.concatenate(list(self.jac.values()), axis=2)
+        self.full = np.einsum("icp,jdp->ijcd", flat, flat)
+        self.covered = gram_coverage(self.apply_fn, self.params, self.x).complete
+
+    def kernel(self, outputs):
+        trace, ones = np.einsum("ijcc->ij", self.full), self.full.sum(axis=(2, 3))
+        balanced = trace - ones / self.full.shape[2]
+        return {"trace": trace, "sum": ones, "class_balanced": balanced, "full": self.full}[outputs]
+
+    def ntk(self, x1, x2=None, **settings):
+        return empirical_ntk(self.apply_fn, self.params, x1, x2, **settings)
+
+
+@pytest.fixture(scope="module")
+def case():
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = Case(name)
+        return made[name]
+
+    return get
+
+
+@pytest.mark.parametrize("name", models.COVERED)
+def test_the_rules_cover_linen_layers(case, name):
+    made = case(name)
+    found = gram_coverage(made.apply_fn, made.params, made.x)
+    assert (dict(found.uncovered), found.unused) == ({}, ())
+    assert len(found.places.leading) == len(made.jac)
+
+
+@pytest.mark.parametrize("outputs", OUTPUTS)
+@pytest.mark.parametrize("name", [*models.COVERED, *models.CELLS])
+def test_gram_is_the_jacobian_times_itself(case, name, outputs):
+    made = case(name)
+    assert_close(made.ntk(made.x, outputs=outputs, method="gram"), made.kernel(outputs), 1e-10)
+
+
+@pytest.mark.parametrize("name", sorted(set(models.NAMES) - {*models.COVERED, *models.CELLS}))
+@pytest.mark.parametrize("outputs", OUTPUTS)
+def test_auto_is_exact_where_gram_is_not_enough_and_says_so(case, name, outputs):
+    made = case(name)
+    with pytest.warns(MethodFallback, match="per-example gradients"):
+        kernel = made.ntk(made.x, outputs=outputs, method="auto")
+    assert_close(kernel, made.kernel(outputs), 1e-10)
+    with pytest.raises(InputError, match=r"method: got gram, but (positions|twice|cell)"):
+        made.ntk(made.x, outputs=outputs, method="gram")
+
+
+@pytest.mark.parametrize("method", ["per_example_gradients", *NEURAL_TANGENTS])
+@pytest.mark.parametrize("name", models.NAMES)
+def test_the_other_methods_are_the_jacobian_times_itself(case, name, method):
+    if method in NEURAL_TANGENTS:
+        pytest.importorskip("frozendict", reason="neural-tangents is not installed")
+    made = case(name)
+    assert_close(made.ntk(made.x, outputs="trace", method=method), made.kernel("trace"), 1e-10)
+
+
+@pytest.mark.parametrize("method", ["per_example_gradients", *NEURAL_TANGENTS])
+@pytest.mark.parametrize("outputs", OUTPUTS)
+def test_the_other_methods_know_all_outputs(case, method, outputs):
+    made = case("dense")
+    assert_close(made.ntk(made.x, outputs=outputs, method=method), made.kernel(outputs), 1e-10)
+
+
+@pytest.mark.parametrize("outputs", OUTPUTS)
+@pytest.mark.parametrize("tile", [None, 2])
+@pytest.mark.parametrize("method", ["gram", "per_example_gradients"])
+def test_two_batches_give_a_block(case, method, outputs, tile):
+    made = case("conv, strides 1 and 2")
+    block = made.ntk(made.x[:2], made.x[2:], outputs=outputs, method=method, tile=tile)
+    assert_close(block, made.kernel(outputs)[:2, 2:], 1e-10)
+
+
+@pytest.mark.parametrize("method", NEURAL_TANGENTS)
+def test_two_batches_give_a_block_of_neural_tangents(case, method):
+    made = case("dense")
+    block = made.ntk(made.x[:2], made.x[2:], outputs="trace", method=method)
+    assert_close(block, made.kernel("trace")[:2, 2:], 1e-10)
+
+
+@pytest.mark.parametrize("outputs", ["trace", "full"])
+@pytest.mark.parametrize("tile", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("method", ["gram", "per_example_gradients"])
+def test_tiles_do_not_change_the_kernel(case, method, tile, outputs):
+    made = case("dense")
+    kernel = made.ntk(made.x, outputs=outputs, method=method, tile=tile)
+    assert_close(kernel, made.kernel(outputs), 1e-10)
+
+
+@pytest.mark.parametrize("name", [*models.COVERED, *models.CELLS])
+def test_gram_is_symmetric_positive_and_follows_the_data(case, name):
+    made = case(name)
+    kernel = np.asarray(made.ntk(made.x, outputs="trace", method="gram"))
+    assert_close(kernel, kernel.T, 1e-14)
+    eigenvalues = np.linalg.eigvalsh(kernel)
+    assert eigenvalues[0] >= -1e-12 * eigenvalues[-1], eigenvalues
+    order = np.array([3, 0, 4, 1, 2])
+    permuted = made.ntk(made.x[order], outputs="trace", method="gram")
+    assert_close(permuted, kernel[np.ix_(order, order)], 1e-12)
+
+
+@pytest.mark.parametrize("name", ["dense", "conv", "small ViT", *models.CELLS])
+def test_layers_add_up_and_each_is_its_own_jacobian(case, name):
+    made = case(name)
+    places = gram_coverage(made.apply_fn, made.params, made.x).places
+    layers = gram_kernels(made.apply_fn, made.params, made.x, places, outputs="trace")
+    assert_close(total(layers), made.kernel("trace"), 1e-10)
+    for path, kernel in layers.items():
+        jac = made.jac["".join(f"['{key}']" for key in path)]
+        wanted = np.einsum("icp,jcp->ij", jac, jac)
+        got = np.asarray(kernel).reshape(-1, *kernel.shape[-2:]).sum(axis=0)
+        worst = np.abs(got - wanted).max()
+        assert worst <= 1e-10 * np.abs(made.full).max(), f"{path}: {worst:.3e}"
+
+
+@pytest.mark.parametrize("factor", [-2.0, 0.5, 3.0])
+def test_scaling_the_outputs_scales_the_kernel_by_the_square(case, factor):
+    made = case("conv")
+    kernel = empirical_ntk(
+        lambda p, x: factor * made.apply_fn(p, x), made.params, made.x, outputs="sum", method="gram"
+    )
+    assert_close(kernel, factor**2 * made.kernel("sum"), 1e-12)
+
+
+@pytest.mark.parametrize("name", ["dense", "conv", "attention", "small ViT"])
+def test_float32_is_right_to_its_rounding(case, name):
+    made = case(name)
+    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (made.params, made.x))
+    wanted = made.kernel("trace")
+    for method in ("gram", "per_example_gradients"):
+        got = empirical_ntk(made.apply_fn, *narrow, outputs="trace", method=method)
+        # Sums of some thousand products, each wrong by half an ulp of float32.
+        tolerance = 100 * np.finfo(np.float32).eps
+        assert_close(np.asarray(got, np.float64), wanted, tolerance)
+
+
+def test_parameters_can_be_left_out(case):
+    made = case("conv")
+    for method in ("gram", "per_example_gradients"):
+        kernel = made.ntk(made.x, outputs="sum", method=method, parameters=_kernels)
+        chosen = [jac for path, jac in made.jac.items() if "kernel" in path]
+        flat = np.concatenate(chosen, axis=2).sum(axis=1)
+        assert_close(kernel, flat @ flat.T, 1e-10)
+
+
+def _kernels(path):
+    return path[-1] == "kernel"
+
+
+def test_coupled_examples_have_the_kernel_of_the_batch():
+    def centred(params, x):
+        return jnp.tanh((x - x.mean(axis=0, keepdims=True)) @ params["w"])
+
+    x = models.inputs((5, 4))
+    params = {"w": models.inputs((4, 2), seed=1)}
+    jac = np.asarray(jax.jacrev(centred)(params, x)["w"]).reshape(5, 2, -1)
+    full = np.einsum("icp,jdp->ijcd", jac, jac)
+    for method in ("auto", *NEURAL_TANGENTS):
+        kernel = empirical_ntk(
+            centred, params, x, outputs="trace", method=method, examples="coupled"
+        )
+        assert_close(kernel, np.einsum("ijcc->ij", full), 1e-10)
+    kernel = empirical_ntk(centred, params, x, outputs="full", examples="coupled", tile=2)
+    assert_close(kernel, full, 1e-10)
+
+
+@pytest.mark.parametrize("params", [[1.0, 2.0], (1.0, {"a": 2.0}), {0: 1.0, 1: 2.0}])
+def test_any_tree_of_parameters_will_do(params):
+    params = jax.tree.map(jnp.asarray, params)
+    x = jnp.arange(3.0)
+
+    def line(params, x):
+        slope, offset = jax.tree.leaves(params)
+        return slope * x + offset
+
+    with pytest.warns(MethodFallback):
+        kernel = empirical_ntk(line, params, x, outputs="trace")
+    assert_close(kernel, np.outer(x, x) + 1, 1e-14)
+
+
+def test_it_runs_inside_jit_and_vmap(case):
+    made = case("dense")
+
+    def kernel(scale):
+        return empirical_ntk(
+            lambda p, x: scale * made.apply_fn(p, x),
+            made.params,
+            made.x,
+            outputs="sum",
+            method="gram",
+        )
+
+    many = jax.jit(jax.vmap(kernel))(jnp.array([1.0, 2.0]))
+    assert_close(many, np.stack([made.kernel("sum"), 4 * made.kernel("sum")]), 1e-12)
+
+
+def test_basis_of_class_balanced_is_orthonormal_and_blind_to_the_mean():
+    basis = np.asarray(output_basis("class_balanced", 7, jnp.dtype("float64")))
+    np.testing.assert_allclose(basis @ basis.T, np.eye(6), atol=1e-14)
+    np.testing.assert_allclose(basis.sum(axis=1), 0, atol=1e-14)
+
+
+def test_a_plan_can_be_read(case):
+    made = case("small ViT, positions")
+    plan = plan_ntk(made.apply_fn, made.params, made.x, NtkSettings("trace"))
+    assert str(plan).splitlines()[1:] == [
+        "per_example_gradients: 1 parameters",
+        "  positions: no Gram rule for the layer that uses it",
+    ]
+
+
+X = jnp.ones((2, 4))
+BAD = {
+    "method": ({"method": "gramm"}, r"^method: got 'gramm'.*gram"),
+    "outputs": ({"outputs": "summ"}, r"^outputs: got 'summ'.*sum"),
+    "examples": ({"examples": "couple"}, r"^examples: got 'couple'.*coupled"),
+    "tile": ({"tile": 0}, r"^tile: got 0"),
+    "tile of neural-tangents": (
+        {"tile": 1, "method": "jacobian_contraction"},
+        r"^tile: got 1 with method=",
+    ),
+    "precision": ({"matmul_precision": "sharp"}, r"^matmul_precision: got 'sharp'"),
+    "columns": ({"x2": jnp.ones((2, 3))}, r"^x2: got shape \(2, 3\)"),
+    "nothing": ({"x1": jnp.ones((0, 4))}, r"^x1: got shape \(0, 4\)"),
+    "coupled columns": ({"x2": X, "examples": "coupled"}, r"^x2: got .*coupled"),
+    "coupled gram": ({"method": "gram", "examples": "coupled"}, r"^method: got gram with"),
+    "parameters": ({"parameters": lambda path: False}, r"^parameters: got"),
+    "one output": ({"outputs": "class_balanced"}, r"^outputs: got class_balanced"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_refused_in_one_line(what):
+    changes, message = BAD[what]
+    arguments = {"x1": X, "x2": None, "outputs": "sum", "method": "auto"} | changes
+    with pytest.raises(InputError, match=message) as caught:
+        empirical_ntk(
+            lambda p, x: x @ p["w"],
+            {"w": jnp.ones((4, 1))},
+            arguments.pop("x1"),
+            arguments.pop("x2"),
+            **arguments,
+        )
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("out", [lambda x: (x, x), lambda x: x[:1], lambda x: x.sum()])
+def test_functions_without_one_row_an_example_are_refused(out):
+    with pytest.raises(InputError, match=r"^apply_fn: got outputs"):
+        empirical_ntk(lambda p, x: out(x * p["w"]), {"w": jnp.ones(())}, X, outputs="sum")
+
+
+def test_check_outputs_names_the_choices():
+    with pytest.raises(InputError, match="trace, full, sum, class_balanced"):
+        check_outputs("mean")
