@@ -11,17 +11,31 @@ from jaxntk.kernels.empirical import (
 )
 from jaxntk.kernels.gram import gram_kernels
 from jaxntk.kernels.layer_kernels import total
+from jaxntk.kernels.linearized import linearized
+from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, largest_tile
+from jaxntk.kernels.nngp import empirical_nngp
+from jaxntk.kernels.regression import RidgePrediction, kernel_ridge_regression
+from jaxntk.kernels.vector_products import ntk_operator, ntk_vector_product
 
 __all__ = [
     "Coverage",
+    "MemoryEstimate",
     "MethodFallback",
     "ModelCheck",
     "NtkPlan",
     "NtkSettings",
+    "RidgePrediction",
     "check_model",
+    "empirical_nngp",
     "empirical_ntk",
+    "estimate_memory",
     "gram_coverage",
     "gram_kernels",
+    "kernel_ridge_regression",
+    "largest_tile",
+    "linearized",
+    "ntk_operator",
+    "ntk_vector_product",
     "plan_ntk",
     "total",
 ]

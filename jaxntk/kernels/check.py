@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.coverage import Coverage, gram_coverage
@@ -42,14 +42,14 @@ class ModelCheck:
 def check_model(
     apply_fn: ApplyFn,
     params: Any,
-    x: Float[Array, "n ..."],
+    x: Shaped[Array, "n ..."],
     *,
     frozen_statistics: bool = False,
 ) -> ModelCheck:
     """Refuses a function whose per-example gradients do not make a kernel.
 
-    Three examples are enough. The derivative of the other outputs with respect to one example's
-    input has to be zero; the outputs of an example have to be the same in a batch and alone.
+    Three examples are enough. The derivative of one example's outputs with respect to the other
+    inputs has to be zero; the outputs of an example have to be the same in a batch and alone.
 
     Args:
         apply_fn: ``(params, x) -> outputs (n, ...)``.
@@ -107,14 +107,18 @@ def check_model(
 def _outputs_and_derivative(
     apply_fn: ApplyFn, params: Any, x: Array
 ) -> tuple[Float[np.ndarray, "n c"], float]:
-    """Returns the outputs, and how much those of the others change with the first example."""
+    """Returns the outputs, and how much those of the first change with the other examples."""
 
     def outputs(x: Array) -> Array:
         return flat_outputs(apply_fn)(params, x)
 
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return np.asarray(jax.jit(outputs)(x)), 0.0
-    noise = jax.random.normal(jax.random.key(0), x.shape[1:], x.dtype)
-    direction = jnp.zeros_like(x).at[0].set(noise)
-    out, moved = jax.jit(lambda x: jax.jvp(outputs, (x,), (direction,)))(x)
+
+    def pulled_back(x: Array) -> tuple[Array, Array]:
+        out, pull_back = jax.vjp(outputs, x)
+        weights = jax.random.normal(jax.random.key(0), out.shape[1:], out.dtype)
+        return out, pull_back(jnp.zeros_like(out).at[0].set(weights))[0]
+
+    out, moved = jax.jit(pulled_back)(x)
     return np.asarray(out), float(np.max(np.abs(np.asarray(moved)[1:])))

@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxntk.kernels.gram import Params, parameter_dtype
 from jaxntk.kernels.layer_kernels import LayerKernels, Rows, assemble, inner_products, zero_kernels
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis
-from jaxntk.kernels.parameters import Path, Places
+from jaxntk.kernels.parameters import Path, Places, by_path
 
 # Cotangents pulled back together: more of them gain little on CPU and multiply the activations.
 ROWS_AT_ONCE = 4
@@ -30,7 +30,7 @@ ROWS_AT_ONCE = 4
 def coupled_kernels(
     apply_fn: ApplyFn,
     params: Params,
-    x: Float[Array, "n ..."],
+    x: Shaped[Array, "n ..."],
     places: Places,
     *,
     outputs: Outputs,
@@ -53,7 +53,7 @@ def coupled_kernels(
     Raises:
         InputError: an unknown ``outputs``.
     """
-    flat: dict[Path, Array] = traverse_util.flatten_dict(dict(params))
+    flat = by_path(params)
 
     def out(chosen: dict[Path, Array]) -> Array:
         return flat_outputs(apply_fn)(traverse_util.unflatten_dict({**flat, **chosen}), x)

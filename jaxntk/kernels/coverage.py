@@ -22,7 +22,7 @@ from jax.extend import core as jax_core
 from jaxtyping import Array
 
 from jaxntk.kernels.outputs import ApplyFn
-from jaxntk.kernels.parameters import Path, Places
+from jaxntk.kernels.parameters import Path, Places, by_path
 from jaxntk.networks.layers import PLACE_SUFFIX
 from jaxntk.networks.linen_gram import linen_rules
 
@@ -94,7 +94,7 @@ def gram_coverage(apply_fn: ApplyFn, params: Any, x: Array | jax.ShapeDtypeStruc
     if not is_named(params):
         paths = [(jax.tree_util.keystr(path),) for path, _ in jax.tree.leaves_with_path(params)]
         return Coverage(Places({}), dict.fromkeys(paths, NOT_NAMED), ())
-    flat: dict[Path, Any] = traverse_util.flatten_dict(dict(params))
+    flat = by_path(params)
     real = {p: leaf for p, leaf in flat.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
     uses, batch = _trace(apply_fn, flat, real, x)
     leading: dict[Path, tuple[int, ...]] = {}
@@ -122,10 +122,9 @@ def is_named(params: Any) -> bool:
     """
     if not isinstance(params, Mapping):
         return False
-    flat = traverse_util.flatten_dict(dict(params))
     return all(
         hasattr(leaf, "dtype") and all(isinstance(name, str) for name in path)
-        for path, leaf in flat.items()
+        for path, leaf in by_path(params).items()
     )
 
 
@@ -177,13 +176,11 @@ def _fault(own: list[_Use], marks: list[_Use], batch: int) -> str | None:
     (use,), (mark,) = own, marks
     if use.looped or mark.looped:
         return LOOPED
-    if mark.lengths[:1] != (batch,):
-        return NOT_BY_EXAMPLE
     # A layer may apply its weight inside a function of its own, as Embed does.
     inside = use.scope[: len(mark.scope)] == mark.scope and use.stacked == mark.stacked
     if not inside or use.primitive not in WEIGHT_USES or mark.primitive != "custom_vjp_call":
         return TRANSFORMED
-    return None
+    return None if mark.lengths[:1] == (batch,) else NOT_BY_EXAMPLE
 
 
 def _trace(
@@ -224,14 +221,14 @@ def _follow(jaxpr: jax_core.Jaxpr, values: list[_Value | None]) -> None:
         if not any(inputs):
             continue
         name = eqn.primitive.name
-        if name in RENAMES:
+        if name in RENAMES and inputs[0]:
             known[eqn.outvars[0]] = inputs[0]
         elif name == "cond":
             _follow_branches(eqn, index, inputs)
         elif name == "custom_vjp_call" or not (inner := list(_programs(eqn, index, inputs))):
-            lengths = eqn.outvars[0].aval.shape
+            aval: Any = eqn.outvars[0].aval
             for value in filter(None, inputs):
-                use = _Use(name, value.scope, value.looped, value.stacked, lengths)
+                use = _Use(name, value.scope, value.looped, value.stacked, aval.shape)
                 value.uses.append(use)
         else:
             for program, passed in inner:

@@ -21,12 +21,11 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.kernels.coupled import coupled_kernels
@@ -39,7 +38,7 @@ from jaxntk.kernels.neural_tangents import (
     neural_tangents_kernel,
 )
 from jaxntk.kernels.outputs import ApplyFn, Outputs, check_outputs, output_count
-from jaxntk.kernels.parameters import ParameterChoice, Path, Places, predicate, select
+from jaxntk.kernels.parameters import ParameterChoice, Path, Places, by_path, predicate, select
 from jaxntk.kernels.per_example import per_example_kernels
 from jaxntk.networks.linen_gram import linen_rules
 
@@ -106,8 +105,8 @@ class NtkPlan:
 def empirical_ntk(
     apply_fn: ApplyFn,
     params: Any,
-    x1: Float[Array, "n1 ..."],
-    x2: Float[Array, "n2 ..."] | None = None,
+    x1: Shaped[Array, "n1 ..."],
+    x2: Shaped[Array, "n2 ..."] | None = None,
     *,
     outputs: Outputs,
     method: Method = "auto",
@@ -193,9 +192,10 @@ def plan_ntk(
     coupled = settings.examples == "coupled"
     with nullcontext() if coupled else linen_rules():
         count = output_count(apply_fn, params, x1)
-    flat = traverse_util.flatten_dict(dict(params))
     everything = Places({
-        path: () for path, leaf in flat.items() if jnp.issubdtype(leaf.dtype, jnp.floating)
+        path: ()
+        for path, leaf in by_path(params).items()
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
     })
     chosen = select(everything, settings.parameters)
     if settings.method not in ("auto", "gram") or (coupled and settings.method == "auto"):
@@ -233,7 +233,7 @@ def _kernel(
     outputs, tile = settings.outputs, settings.tile
     coupled = settings.examples == "coupled"
     if plan.method in NEURAL_TANGENTS_METHODS:
-        method: NeuralTangentsMethod = plan.method
+        method = cast(NeuralTangentsMethod, plan.method)
         return neural_tangents_kernel(
             apply_fn, params, x1, x2, plan.places, outputs=outputs, method=method, coupled=coupled
         )

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Shaped
 
 from jaxntk.kernels.coverage import marker
 from jaxntk.kernels.layer_kernels import LayerKernels, assemble, tiles_of, zero_kernels
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis
-from jaxntk.kernels.parameters import Places
+from jaxntk.kernels.parameters import Places, by_path
 from jaxntk.networks.linen_gram import linen_rules
 
 Params = Mapping[str, Any]
@@ -28,7 +28,7 @@ Params = Mapping[str, Any]
 def gram_kernels(
     apply_fn: ApplyFn,
     params: Params,
-    x: Float[Array, "n ..."],
+    x: Shaped[Array, "n ..."],
     places: Places,
     *,
     outputs: Outputs,
@@ -81,8 +81,8 @@ def gram_kernels(
 def tiled_gram_kernels(
     apply_fn: ApplyFn,
     params: Params,
-    x1: Float[Array, "n1 ..."],
-    x2: Float[Array, "n2 ..."] | None,
+    x1: Shaped[Array, "n1 ..."],
+    x2: Shaped[Array, "n2 ..."] | None,
     places: Places,
     *,
     outputs: Outputs,
@@ -138,9 +138,8 @@ def with_places(params: Params, grams: LayerKernels) -> Params:
     Returns:
         A tree with both.
     """
-    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(params))
     beside = {marker(path): gram for path, gram in grams.items()}
-    return traverse_util.unflatten_dict(flat | beside)
+    return traverse_util.unflatten_dict(by_path(params) | beside)
 
 
 def parameter_dtype(params: Params) -> jnp.dtype:

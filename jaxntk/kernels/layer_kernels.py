@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from jaxntk.kernels.parameters import Path, Places
 from jaxntk.networks.precision import matmul_precision
@@ -67,7 +67,7 @@ def inner_products(left: Rows, right: Rows, places: Places) -> LayerKernels:
     return {path: gram(path, leading) for path, leading in places.leading.items()}
 
 
-def tiles_of(x: Float[Array, "n ..."], tile: int) -> Float[Array, "tiles tile ..."]:
+def tiles_of(x: Shaped[Array, "n ..."], tile: int) -> Shaped[Array, "tiles tile ..."]:
     """Cuts a batch into tiles of one size.
 
     Args:

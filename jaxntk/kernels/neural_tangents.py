@@ -11,12 +11,13 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 from flax import traverse_util
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxntk.kernels.gram import Params, parameter_dtype
 from jaxntk.kernels.neural_tangents_import import import_neural_tangents
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis, output_count
-from jaxntk.kernels.parameters import Path, Places
+from jaxntk.kernels.parameters import Path, Places, by_path
+from jaxntk.networks.gram_rules import forward_mode
 from jaxntk.networks.precision import matmul_precision
 
 NeuralTangentsMethod = Literal[
@@ -28,8 +29,8 @@ NEURAL_TANGENTS_METHODS = get_args(NeuralTangentsMethod)
 def neural_tangents_kernel(
     apply_fn: ApplyFn,
     params: Params,
-    x1: Float[Array, "n1 ..."],
-    x2: Float[Array, "n2 ..."] | None,
+    x1: Shaped[Array, "n1 ..."],
+    x2: Shaped[Array, "n2 ..."] | None,
     places: Places,
     *,
     outputs: Outputs,
@@ -56,7 +57,7 @@ def neural_tangents_kernel(
         InputError: neural-tangents is missing or does not know this JAX.
     """
     nt = import_neural_tangents()
-    flat: dict[Path, Array] = traverse_util.flatten_dict(dict(params))
+    flat = by_path(params)
     basis = output_basis(outputs, output_count(apply_fn, params, x1), parameter_dtype(params))
 
     def combined(chosen: dict[Path, Array], x: Array) -> Array:
@@ -71,6 +72,7 @@ def neural_tangents_kernel(
         vmap_axes=None if coupled else 0,
         implementation=nt.NtkImplementation[method.upper()],
     )
-    kernel = kernel_fn(x1, x2, {path: flat[path] for path in places.leading})
+    with forward_mode():
+        kernel = kernel_fn(x1, x2, {path: flat[path] for path in places.leading})
     # It divides the trace by the number of outputs.
     return kernel if outputs == "full" else kernel * len(basis)

@@ -12,7 +12,7 @@ import importlib
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -23,8 +23,8 @@ from jaxntk.errors import InputError
 
 NAME = "neural_tangents"
 
-# What is used here or, when a kernel is computed, by neural-tangents itself. It is looked for before
-# the import, because a name that is missed later is missed without a word about the cause.
+# What is used here or, when a kernel is computed, by neural-tangents. It is looked for before the
+# import: a name that is first missed later is missed without a word about the cause.
 NEEDED = {
     "jax": "linearize linear_transpose make_jaxpr disable_jit ShapeDtypeStruct",
     "jax.api_util": "debug_info flatten_fun_nokwargs",
@@ -71,14 +71,14 @@ def import_neural_tangents() -> ModuleType:
             for name in set(sys.modules) - before:
                 if name.split(".")[0] == NAME:
                     del sys.modules[name]
-            if isinstance(error, ImportError | AttributeError):
+            if isinstance(error, Exception):
                 raise _refusal(error) from error
             raise
         delattr(module, "experimental")  # whoever has TensorFlow may still import the real one
         return module
 
 
-def _refusal(error: ImportError | AttributeError) -> InputError:
+def _refusal(error: Exception) -> InputError:
     if isinstance(error, ModuleNotFoundError) and error.name in (NAME, "frozendict"):
         cure = "pip install --no-deps neural-tangents frozendict"
         return InputError(NAME, f"no module {error.name}", cure)
@@ -171,11 +171,11 @@ def _adapt() -> None:
     rules.STRUCTURE_RULES[broadcast] = _stretching(rules.STRUCTURE_RULES[broadcast])
 
 
-def _safe_zip(*lists: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _safe_zip(*lists: Iterable[Any]) -> list[tuple[Any, ...]]:
     return list(zip(*lists, strict=True))
 
 
-def _safe_map(function: Callable[..., Any], *lists: Sequence[Any]) -> list[Any]:
+def _safe_map(function: Callable[..., Any], *lists: Iterable[Any]) -> list[Any]:
     return [function(*row) for row in zip(*lists, strict=True)]
 
 
@@ -198,7 +198,7 @@ def _transpose_equation(equation: Any, cotangent: Any, *values: Any) -> Sequence
         return [None] * len(values)
     linear = [i for i, value in enumerate(values) if ad.is_undefined_primal(value)]
     # Where a value does not matter there is only its shape.
-    fixed = [jax.numpy.zeros_like(v) if isinstance(v, ShapedArray) else v for v in values]
+    fixed = [jax.numpy.zeros(v.shape, v.dtype) if isinstance(v, ShapedArray) else v for v in values]
 
     def apply(*inputs: Any) -> Any:
         arguments = dict(enumerate(fixed)) | dict(zip(linear, inputs, strict=True))
@@ -212,7 +212,7 @@ def _transpose_equation(equation: Any, cotangent: Any, *values: Any) -> Sequence
 def _flops(function: Callable[..., Any], compiled: bool, *args: Any, **kwargs: Any) -> float:
     lowered = jax.jit(function).lower(*args, **kwargs)
     costs = lowered.compile().cost_analysis() if compiled else lowered.cost_analysis()
-    return float((costs or {}).get("flops", math.nan))
+    return float((costs or {}).get("flops", math.inf))
 
 
 def _stretching(rule: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,9 @@ named by their path in the Flax collection ``params``, for example ``("stem", "k
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from flax import traverse_util
 
 from jaxntk.errors import InputError, did_you_mean
 
@@ -62,6 +64,23 @@ def predicate(choice: ParameterChoice | str) -> Callable[[Path], bool]:
         cure = f"choose lga, all or a function of the path{did_you_mean(choice, rules)}"
         raise InputError("parameters", repr(choice), cure)
     return rules[choice]
+
+
+def by_path(params: Mapping[str, Any]) -> dict[Path, Any]:
+    """Returns the leaves of a nested dictionary by their path.
+
+    Args:
+        params: the parameters.
+
+    Returns:
+        One entry a leaf.
+
+    Example:
+        >>> by_path({"stem": {"kernel": 1}})
+        {('stem', 'kernel'): 1}
+    """
+    flat: Any = traverse_util.flatten_dict(dict(params))
+    return flat
 
 
 def select(places: Places, choice: ParameterChoice) -> Places:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxntk.kernels.gram import Params, parameter_dtype
 from jaxntk.kernels.layer_kernels import (
@@ -20,14 +20,14 @@ from jaxntk.kernels.layer_kernels import (
     zero_kernels,
 )
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis, output_count
-from jaxntk.kernels.parameters import Path, Places
+from jaxntk.kernels.parameters import Places, by_path
 
 
 def per_example_kernels(
     apply_fn: ApplyFn,
     params: Params,
-    x1: Float[Array, "n1 ..."],
-    x2: Float[Array, "n2 ..."] | None,
+    x1: Shaped[Array, "n1 ..."],
+    x2: Shaped[Array, "n2 ..."] | None,
     places: Places,
     *,
     outputs: Outputs,
@@ -51,7 +51,7 @@ def per_example_kernels(
     Raises:
         InputError: an unknown ``outputs``.
     """
-    flat: dict[Path, Array] = traverse_util.flatten_dict(dict(params))
+    flat = by_path(params)
     chosen = {path: flat[path] for path in places.leading}
     dtype = parameter_dtype(params)
     count = output_count(apply_fn, params, x1)

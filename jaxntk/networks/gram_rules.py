@@ -30,8 +30,11 @@ differentiation's own convolution gradients far slower inside ``scan`` and ``swi
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial, wraps
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +47,42 @@ from jaxntk.networks.precision import matmul_precision
 Gram = Float[Array, "rows columns"]
 Place = Float[Array, "..."]
 """Zeros of the shape of the kernel wanted. Without differentiation any shape will do."""
+
+
+_forward_mode = ContextVar("forward_mode", default=False)
+
+
+@contextmanager
+def forward_mode() -> Iterator[None]:
+    """Makes the operations of this module plain ones, which JAX differentiates in its own way.
+
+    JAX has no forward mode through a rule for the reverse mode. What needs it (Jacobian-vector
+    products, linearisation) is traced inside this context; no kernel is read off there.
+
+    Yields:
+        Nothing.
+    """
+    token = _forward_mode.set(True)
+    try:
+        yield
+    finally:
+        _forward_mode.reset(token)
+
+
+def _with_rule(
+    primal: Callable[..., Array],
+    fwd: Callable[..., Any],
+    bwd: Callable[..., Any],
+    nondiff_argnums: tuple[int, ...] = (),
+) -> Callable[..., Array]:
+    rule = jax.custom_vjp(primal, nondiff_argnums=nondiff_argnums)
+    rule.defvjp(fwd, bwd)
+
+    @wraps(primal)
+    def operation(*arguments: Any) -> Array:
+        return primal(*arguments) if _forward_mode.get() else rule(*arguments)
+
+    return operation
 
 
 def gram_block(grad_NxP: Float[Array, "n p"], shape: tuple[int, ...]) -> Gram:
@@ -125,7 +164,6 @@ def _split(array: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     )
 
 
-@jax.custom_vjp
 def add_bias(
     x: Float[Array, "n *shape"], bias: Float[Array, "*trailing"], gram: Place | None
 ) -> Float[Array, "n *shape"]:
@@ -156,10 +194,9 @@ def _add_bias_bwd(saved: tuple[Array, Gram | None], ct: Array) -> tuple[Array, A
     return ct, grad.sum(axis=0).reshape(bias.shape), grad_gram
 
 
-add_bias.defvjp(_add_bias_fwd, _add_bias_bwd)
+add_bias = _with_rule(add_bias, _add_bias_fwd, _add_bias_bwd)
 
 
-@jax.custom_vjp
 def multiply_scale(
     x: Float[Array, "n *spatial c"], scale: Float[Array, " c"], gram: Place | None
 ) -> Float[Array, "n *spatial c"]:
@@ -192,10 +229,9 @@ def _multiply_scale_bwd(
     return ct * _over_last(scale, ct), grad.sum(axis=0), grad_gram
 
 
-multiply_scale.defvjp(_multiply_scale_fwd, _multiply_scale_bwd)
+multiply_scale = _with_rule(multiply_scale, _multiply_scale_fwd, _multiply_scale_bwd)
 
 
-@jax.custom_vjp
 def dense(
     x: Float[Array, "n t i"], kernel: Float[Array, "i o"], gram: Place | None
 ) -> Float[Array, "n t o"]:
@@ -231,10 +267,9 @@ def _dense_bwd(
     )
 
 
-dense.defvjp(_dense_fwd, _dense_bwd)
+dense = _with_rule(dense, _dense_fwd, _dense_bwd)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def conv(
     x: Float[Array, "n h w i"],
     kernel: Float[Array, "k k i o"],
@@ -309,7 +344,7 @@ def _conv_input_grad(
     )
 
 
-conv.defvjp(_conv_fwd, _conv_bwd)
+conv = _with_rule(conv, _conv_fwd, _conv_bwd, nondiff_argnums=(3, 4))
 
 
 TapRule = Callable[[tuple[Array, ...], Array, tuple[int, ...]], Gram]

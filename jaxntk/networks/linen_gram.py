@@ -178,7 +178,7 @@ def _norm(
         if not isinstance(module, nn.RMSNorm):
             bare["use_bias"] = False
         statistics = {key: value for key, value in module.variables.items() if key != "params"}
-        normalised = module.clone(**bare).apply(statistics, x, *args, **kwargs)
+        normalised: Any = module.clone(**bare).apply(statistics, x, *args, **kwargs)
         yield "scale", partial(_scaled, trailing), (normalised,)
     if getattr(module, "use_bias", False):
         yield "bias", partial(_summed, trailing), ()
@@ -198,7 +198,7 @@ READERS: dict[type[nn.Module], Callable[..., Iterator[Reading]]] = {
 
 
 def _outer(
-    saved: tuple[Float[Array, "n t i"]],
+    saved: tuple[Array, ...],
     ct: Array,
     shape: tuple[int, ...],
     features_ndim: int = 1,
@@ -206,23 +206,23 @@ def _outer(
     return outer_gram(saved[0], _tokens(ct, features_ndim), shape)
 
 
-def _summed(trailing: tuple[int, ...], saved: tuple[()], ct: Array, shape: tuple[int, ...]) -> Gram:
+def _summed(trailing: tuple[int, ...], saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]) -> Gram:
     del saved
     return gram_block(sum_to_trailing(ct, trailing), shape)
 
 
 def _scaled(
-    trailing: tuple[int, ...], saved: tuple[Array], ct: Array, shape: tuple[int, ...]
+    trailing: tuple[int, ...], saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]
 ) -> Gram:
     return gram_block(sum_to_trailing(saved[0] * ct, trailing), shape)
 
 
-def _conv_rule(window: ConvWindow, saved: tuple[Array], ct: Array, shape: tuple[int, ...]) -> Gram:
+def _conv_rule(window: ConvWindow, saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]) -> Gram:
     return gram_block(conv_example_grads(saved[0], ct, window), shape)
 
 
 def _embed_rule(
-    vocabulary: int, saved: tuple[Int[Array, "n t"]], ct: Array, shape: tuple[int, ...]
+    vocabulary: int, saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]
 ) -> Gram:
     (ids,) = saved
     one_hot = ids[:, :, None] == jnp.arange(vocabulary, dtype=ids.dtype)[None, None, :]

@@ -16,7 +16,7 @@ from jaxntk.kernels.coupled import coupled_kernels
 from jaxntk.kernels.coverage import gram_coverage
 from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import LayerKernels, total
-from jaxntk.kernels.outputs import Outputs
+from jaxntk.kernels.outputs import Outputs, check_outputs
 from jaxntk.kernels.parameters import ParameterChoice, Places, select
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.spaces.nasbench201 import ArchLike, check_arch
@@ -43,6 +43,8 @@ class KernelSettings:
         dtype: ``float32``, ``float64``, or ``mixed``: activations in float64, derivatives and
             kernel in float32.
         tile: images (rows of the kernel) computed at a time; None for all at once.
+        matmul_precision: of products and convolutions in the forward and the backward pass:
+            ``highest``, or a lower one that JAX knows.
     """
 
     batch_norm: Literal["batch", "frozen", "running"]
@@ -50,6 +52,7 @@ class KernelSettings:
     parameters: ParameterChoice = "lga"
     dtype: Precision = "float32"
     tile: int | None = None
+    matmul_precision: str = "highest"
 
 
 def kernel_places(network: NasBench201, image: tuple[int, ...], choice: ParameterChoice) -> Places:
@@ -93,18 +96,25 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
         ``(variables, x, arch) -> {path: (*leading axes, n, n)}``, to be compiled by the caller.
 
     Raises:
-        InputError: an unknown batch-normalisation mode or choice of parameters.
+        InputError: an unknown batch-normalisation mode or choice of parameters, or ``full``
+            outputs, which give no kernel with a row an image.
     """
     modes = ("batch", "frozen", "running")
     if settings.batch_norm not in modes:
         cure = f"choose from {', '.join(modes)}{did_you_mean(settings.batch_norm, modes)}"
         raise InputError("batch_norm", repr(settings.batch_norm), cure)
+    if check_outputs(settings.outputs) == "full":
+        raise InputError("outputs", "full", "choose trace, sum or class_balanced")
     mode = BatchNormMode(settings.batch_norm)
     chosen = kernel_places(network, image, settings.parameters)
     exact = network.clone(batch_norm=mode)
     stored = network.clone(batch_norm=BatchNormMode.STORED)
 
     def kernels(variables: Any, x: Array, arch: Array) -> LayerKernels:
+        with jax.default_matmul_precision(settings.matmul_precision):
+            return by_method(variables, x, arch)
+
+    def by_method(variables: Any, x: Array, arch: Array) -> LayerKernels:
         params = variables["params"]
         rest = {name: leaf for name, leaf in variables.items() if name != "params"}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.outputs import check_outputs
 from jaxntk.kernels.layer_kernels import total
+from jaxntk.kernels.outputs import check_outputs
 from jaxntk.kernels.parameters import Places, enters_lga, predicate, select
 from jaxntk.networks.nasbench201 import BatchNormMode, init_variables
 from jaxntk.studies.scoring import KernelSettings, compile_kernel, kernel_places, layer_kernel_fn
@@ -176,7 +176,7 @@ def test_images_that_cannot_be_halved_twice_are_refused(shape):
 
 
 def test_unknown_outputs_are_refused():
-    with pytest.raises(InputError, match=r"^outputs: got 'mean'; choose sum"):
+    with pytest.raises(InputError, match=r"^outputs: got 'mean'; choose from trace"):
         check_outputs("mean")
 
 

@@ -1,0 +1,164 @@
+"""What the benchmarks share: a confined process, compilation and run times, memory, a record."""
+
+import io
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.one_compilation import machine
+from jaxntk.errors import InputError
+from jaxntk.results import theme
+from jaxntk.results.rows import environment, write_bytes_atomic, write_json_atomic
+
+ENOUGH_SECONDS = 3.0
+"""Runs are repeated until they took this long together."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A compiled function and what it cost to make it.
+
+    Args:
+        call: without arguments; blocks until the result is there.
+        compile_seconds: tracing and compiling.
+        memory_bytes: arguments, results and temporary arrays, as the compiler reports them.
+    """
+
+    call: Callable[[], np.ndarray]
+    compile_seconds: float
+    memory_bytes: int | None
+
+
+def set_up(cores: int, platform: str | None = "cpu") -> None:
+    """Confines the process to some cores and sets JAX up, before its first computation.
+
+    Args:
+        cores: how many.
+        platform: of JAX; None for the best there is.
+
+    Raises:
+        InputError: there are fewer cores.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        usable = sorted(os.sched_getaffinity(0))
+        if not 1 <= cores <= len(usable):
+            raise InputError("cores", cores, f"give a number from 1 to {len(usable)}")
+        os.sched_setaffinity(0, usable[:cores])
+    if platform is not None:
+        jax.config.update("jax_platforms", platform)
+    # A compilation read from disk would not be one.
+    jax.config.update("jax_enable_compilation_cache", False)
+
+
+def compile_call(function: Callable[..., jax.Array], *arguments: Any) -> Measured:
+    """Compiles a function for some arguments.
+
+    Args:
+        function: a pure function of arrays.
+        arguments: on which it is going to be called.
+
+    Returns:
+        The call, ready to be timed.
+    """
+    start = time.perf_counter()
+    executable = jax.jit(function).lower(*arguments).compile()
+    seconds = time.perf_counter() - start
+    analysis = executable.memory_analysis()
+    held = None
+    if analysis is not None:
+        held = (
+            analysis.argument_size_in_bytes
+            + analysis.output_size_in_bytes
+            + analysis.temp_size_in_bytes
+        )
+    return Measured(lambda: np.asarray(executable(*arguments)), seconds, held)
+
+
+def run_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
+    """Times calls in turns, so that a slow spell of the machine hits all of them.
+
+    Args:
+        calls: by name; each has run once already.
+        repeats: of each, fewer for those that take long.
+
+    Returns:
+        The times of every call.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            if sum(times[name]) > ENOUGH_SECONDS:
+                continue
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def write_record(path: Path, command: str, settings: Mapping[str, Any], **results: Any) -> dict:
+    """Writes what a benchmark measured, with the command and the machine.
+
+    Args:
+        path: of the JSON file.
+        command: that measures the same.
+        settings: of the run.
+        results: what was measured.
+
+    Returns:
+        The record.
+    """
+    devices = sorted({device.device_kind for device in jax.devices()})
+    record = {
+        "command": command,
+        "settings": dict(settings),
+        "machine": {
+            **environment(),
+            **machine(),
+            "devices": devices,
+            "load_after": os.getloadavg()[0],
+        },
+        **results,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(path, record)
+    return record
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a picture.
+
+    Args:
+        figure: the picture.
+        path: of the PNG file.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def style(ax: Axes, xlabel: str, ylabel: str, grid: str = "both") -> None:
+    """Gives axes the look of the project's pictures.
+
+    Args:
+        ax: the axes.
+        xlabel: what is across.
+        ylabel: what is up.
+        grid: ``x``, ``y`` or ``both``.
+    """
+    ax.set_facecolor(theme.SURFACE)
+    ax.grid(axis=grid, color=theme.FAINT, linewidth=0.6)  # pyright: ignore[reportArgumentType]
+    ax.set_axisbelow(True)
+    ax.tick_params(length=0, colors=theme.MUTED, labelsize=8, which="both")
+    ax.set_xlabel(xlabel, color=theme.MUTED, fontsize=9)
+    ax.set_ylabel(ylabel, color=theme.MUTED, fontsize=9)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side == "left")
+        spine.set(color=theme.FAINT, linewidth=0.8)
