@@ -122,9 +122,10 @@ def is_named(params: Any) -> bool:
     """
     if not isinstance(params, Mapping):
         return False
+    flat: Any = traverse_util.flatten_dict(dict(params))
     return all(
         hasattr(leaf, "dtype") and all(isinstance(name, str) for name in path)
-        for path, leaf in by_path(params).items()
+        for path, leaf in flat.items()
     )
 
 

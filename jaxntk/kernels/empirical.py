@@ -69,10 +69,10 @@ class NtkSettings:
         tile: rows computed at a time.
     """
 
-    outputs: Outputs
-    method: Method = "auto"
+    outputs: Outputs | str
+    method: Method | str = "auto"
     parameters: ParameterChoice = "all"
-    examples: Examples = "independent"
+    examples: Examples | str = "independent"
     tile: int | None = None
 
 
@@ -88,7 +88,7 @@ class NtkPlan:
         count: outputs of one example.
     """
 
-    method: Method
+    method: str
     places: Places
     others: Places
     reasons: Mapping[Path, str]
@@ -108,10 +108,10 @@ def empirical_ntk(
     x1: Shaped[Array, "n1 ..."],
     x2: Shaped[Array, "n2 ..."] | None = None,
     *,
-    outputs: Outputs,
-    method: Method = "auto",
+    outputs: Outputs | str,
+    method: Method | str = "auto",
     parameters: ParameterChoice = "all",
-    examples: Examples = "independent",
+    examples: Examples | str = "independent",
     tile: int | None = None,
     matmul_precision: str = "highest",
 ) -> Float[Array, "n1 n2 *outputs"]:
@@ -230,7 +230,7 @@ def _kernel(
     if plan.reasons:
         _say_fallback(plan)
     apply_fn, params = _named(apply_fn, params)
-    outputs, tile = settings.outputs, settings.tile
+    outputs, tile = check_outputs(settings.outputs), settings.tile
     coupled = settings.examples == "coupled"
     if plan.method in NEURAL_TANGENTS_METHODS:
         method = cast(NeuralTangentsMethod, plan.method)

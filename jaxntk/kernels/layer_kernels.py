@@ -13,7 +13,7 @@ from jaxntk.kernels.parameters import Path, Places
 from jaxntk.networks.precision import matmul_precision
 
 LayerKernels = dict[Path, Float[Array, "*cells rows columns"]]
-Rows = dict[Path, Float[Array, "rows ..."]]
+Rows = dict[Path, Float[Array, "_ ..."]]
 """Rows of a Jacobian: for each path an array ``(rows, *parameter)``."""
 
 

@@ -202,7 +202,10 @@ def _transpose_equation(equation: Any, cotangent: Any, *values: Any) -> Sequence
 
     def apply(*inputs: Any) -> Any:
         arguments = dict(enumerate(fixed)) | dict(zip(linear, inputs, strict=True))
-        return equation.primitive.bind(*arguments.values(), **equation.params)
+        outputs = equation.primitive.bind(*arguments.values(), **equation.params)
+        # A loop or a function with one result still returns a list, and is given one cotangent.
+        several = isinstance(outputs, list) and not isinstance(cotangent, list | tuple)
+        return outputs[0] if several and len(outputs) == 1 else outputs
 
     shapes = [jax.ShapeDtypeStruct(values[i].aval.shape, values[i].aval.dtype) for i in linear]
     found = dict(zip(linear, jax.linear_transpose(apply, *shapes)(cotangent), strict=True))

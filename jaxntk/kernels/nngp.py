@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.kernels.outputs import ApplyFn, flat_outputs, output_count
@@ -18,8 +18,8 @@ NngpOutputs = Literal["trace", "full"]
 def empirical_nngp(
     apply_fn: ApplyFn,
     params: Any,
-    x1: Float[Array, "n1 ..."],
-    x2: Float[Array, "n2 ..."] | None = None,
+    x1: Shaped[Array, "n1 ..."],
+    x2: Shaped[Array, "n2 ..."] | None = None,
     *,
     outputs: NngpOutputs = "trace",
     matmul_precision: str = "highest",

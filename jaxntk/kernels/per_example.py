@@ -20,7 +20,7 @@ from jaxntk.kernels.layer_kernels import (
     zero_kernels,
 )
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis, output_count
-from jaxntk.kernels.parameters import Places, by_path
+from jaxntk.kernels.parameters import Path, Places, by_path
 
 
 def per_example_kernels(
@@ -59,7 +59,7 @@ def per_example_kernels(
     each = count if outputs == "full" else 1
 
     def rows(x: Array, combinations: Float[Array, "k c"]) -> Rows:
-        def scalar(chosen: Rows, example: Array, combination: Array) -> Array:
+        def scalar(chosen: dict[Path, Array], example: Array, combination: Array) -> Array:
             tree = traverse_util.unflatten_dict({**flat, **chosen})
             out = flat_outputs(apply_fn)(tree, example[None])[0]
             return jnp.sum(out * combination.astype(out.dtype))

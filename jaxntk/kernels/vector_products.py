@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.outputs import ApplyFn, flat_outputs, output_count
@@ -23,8 +23,8 @@ from jaxntk.networks.gram_rules import forward_mode
 def ntk_vector_product(
     apply_fn: ApplyFn,
     params: Any,
-    x1: Float[Array, "n1 ..."],
-    x2: Float[Array, "n2 ..."] | None,
+    x1: Shaped[Array, "n1 ..."],
+    x2: Shaped[Array, "n2 ..."] | None,
     v: Float[Array, "n2 c"],
     *,
     tile: int | None = None,
@@ -78,7 +78,7 @@ def ntk_vector_product(
 def ntk_operator(
     apply_fn: ApplyFn,
     params: Any,
-    x: Float[Array, "n ..."],
+    x: Shaped[Array, "n ..."],
     *,
     tile: int | None = None,
     matmul_precision: str = "highest",
