@@ -15,6 +15,8 @@ help: ## List the targets
 
 venv: $(READY) ## Make .venv with the locked requirements and this checkout
 
+# --no-deps: the lock names all that is needed, and leaves out what neural-tangents asks for and does
+# not need. pip check then has those two complaints and no other.
 # --no-build-isolation: setuptools comes from the lock too, not from a second environment.
 $(READY): requirements.txt setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -23,8 +25,10 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	        "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version); this takes a few minutes the first time."
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --requirement requirements.txt
+	@$(PIP) install --no-deps --requirement requirements.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@! $(BIN)/python -m pip --disable-pip-version-check check | \
+	    grep -vE '^neural-tangents .* requires (tensorflow|tf2jax), which is not installed\.$$'
 	@touch $@
 
 demo: venv ## Score and rank NAS-Bench-201 cells on handwritten digits
@@ -40,9 +44,11 @@ check: venv ## Run the linter, the formatter's check, the type checker and the t
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(MAKE) test
 
+# neural-tangents imports TensorFlow and tf2jax for an experimental part only, and jaxntk not at all.
 lock: venv ## Resolve requirements.txt anew for every supported Python
 	$(PIP) install uv
-	$(BIN)/uv pip compile --quiet setup.cfg --all-extras --upgrade --universal --python-version 3.11 \
+	printf '%s\n' tensorflow tf2jax | $(BIN)/uv pip compile --quiet setup.cfg --all-extras --excludes - \
+	    --upgrade --universal --python-version 3.11 \
 	    --no-emit-index-url --no-emit-find-links --annotation-style line \
 	    --custom-compile-command "make lock" --output-file requirements.txt
 

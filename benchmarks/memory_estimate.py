@@ -84,8 +84,10 @@ def run(options: Options, console: Console) -> None:
     load = os.getloadavg()[0]
     rows = []
     for case, images, tile in measurements(options):
-        console.print(f"{case}, {images} images, tile {tile} ...", highlight=False)
-        rows.append(measure_apart(options, case, images, tile))
+        row = measure_apart(options, case, images, tile)
+        rows.append(row)
+        sizes = f"{size(row['estimate_bytes'])} for {size(row['measured_bytes'])} measured"
+        console.print(f"{case}, {images} images, tile {tile}: {sizes}", highlight=False)
     settings = {name: getattr(options, name) for name in SETTINGS}
     record = write_record(
         options.out, command(options), settings, load_before=load, rows=rows, **summarize(rows)

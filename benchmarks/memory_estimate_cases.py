@@ -120,10 +120,11 @@ def measure(case: Case, settings: Settings, images: int, tile: int | None) -> di
     """
     function, shapes = make(case, settings, images, tile)
     start = time.perf_counter()
-    estimate = peak_bytes(function, *shapes)
+    compiled = jax.jit(function)
+    estimate = peak_bytes(compiled, *shapes)
     estimate_seconds = time.perf_counter() - start
     start = time.perf_counter()
-    executable = jax.jit(function).lower(*shapes).compile()
+    executable = compiled.lower(*shapes).compile()
     compile_seconds = time.perf_counter() - start
     sizes: Any = executable.memory_analysis()
     arguments = jax.block_until_ready(jax.tree.map(_draw, shapes))

@@ -1,4 +1,4 @@
-"""The command line: run, score, correlate, report, verify, import-nasbench201.
+"""The command line: run, merge, score, correlate, report, verify, import-nasbench201.
 
 Bad input ends in one line on standard error and exit code 2.
 """
@@ -11,7 +11,9 @@ import re
 import runpy
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -27,8 +29,10 @@ from jaxntk.results.rows import write_json_atomic
 from jaxntk.results.terminal import summary_table
 from jaxntk.studies.config import ExperimentConfig, ScoreConfig
 from jaxntk.studies.correlate import correlate_run
-from jaxntk.studies.rank import run
+from jaxntk.studies.merge import merge
+from jaxntk.studies.rank import run, run_shard
 from jaxntk.studies.score import print_scores
+from jaxntk.studies.shards import Shard
 from jaxntk.studies.verify import print_comparisons, verify
 
 Options = TypeVar("Options")
@@ -46,6 +50,20 @@ class RunOptions:
     out: Path
     """Folder of the run; the same folder again resumes it."""
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
+    shard: str | None = None
+    """Run one part of the cells only, as I/N: 2/8 is the second of eight; see jaxntk merge."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MergeOptions:
+    """Join the shards of a run into the run in one piece."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of the run, which holds those of its shards."""
+    more: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """More such folders, where the shards were run on several machines."""
+    out: Path | None = None
+    """Folder to write the run to; by default the first folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
-        resumed = "; the same command goes on from here" if arguments[:1] == ["run"] else ""
+        resumable = arguments[:1] in (["run"], ["merge"])
+        resumed = "; the same command goes on from here" if resumable else ""
         print(f"{PROGRAM}: stopped{resumed}", file=sys.stderr)
         return INTERRUPTED
 
@@ -149,8 +168,17 @@ def _run(arguments: list[str]) -> int:
     options = parse(RunOptions, prog, rest, ExperimentConfig, default)
     _set_precision(options.config.dtype)
     assert file is not None
+    shard = None if options.shard is None else Shard.parse(options.shard)
     command = shlex.join([PROGRAM, "run", *arguments])
-    run(options.config, options.out, experiment=file.stem, command=command, console=Console())
+    run_part = run if shard is None else partial(run_shard, shard=shard)
+    run_part(options.config, options.out, experiment=file.stem, command=command, console=Console())
+    return 0
+
+
+def _merge(arguments: list[str]) -> int:
+    options = parse(MergeOptions, "merge", arguments)
+    command = shlex.join([PROGRAM, "merge", *arguments])
+    merge((options.folder, *options.more), options.out, command=command, console=Console())
     return 0
 
 
@@ -189,7 +217,8 @@ def _import(arguments: list[str]) -> int:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
-    "run": ("run experiments/NAME.py --out DIR [--field value ...]", _run),
+    "run": ("run experiments/NAME.py --out DIR [--shard I/N] [--field value ...]", _run),
+    "merge": ("merge DIR", _merge),
     "score": ("score --data digits --batch-norm frozen --archs CELL ...", _score),
     "correlate": ("correlate DIR --truth cifar10/test/200", _correlate),
     "report": ("report DIR", _report),
@@ -208,7 +237,7 @@ def load_experiment(file: Path) -> ExperimentConfig:
         The configuration.
 
     Raises:
-        InputError: there is no such file, or no configuration in it.
+        InputError: there is no such file, it cannot be run, or no configuration is in it.
     """
     if not file.is_file():
         there = [str(path) for path in file.parent.glob("*.py")] if file.parent.is_dir() else []
@@ -216,16 +245,29 @@ def load_experiment(file: Path) -> ExperimentConfig:
         raise InputError("experiment", f"{file}, which does not exist", cure)
     try:
         config = runpy.run_path(str(file)).get("config")
-    except (SyntaxError, NameError, ImportError, TypeError) as error:
+    except (Exception, SystemExit) as error:
         # Python names an unknown field, and nothing close to it.
         field = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         known = [field.name for field in dataclasses.fields(ExperimentConfig)]
         cure = f"repair the file{did_you_mean(field[1], known) if field else ''}"
-        raise InputError("experiment", f"{file} ({error})", cure) from error
+        got = f"{_place(file, error)} ({type(error).__name__}: {error})"
+        raise InputError("experiment", got, cure) from error
     if not isinstance(config, ExperimentConfig):
         cure = "the file must set config = ExperimentConfig(...)"
         raise InputError("experiment", f"{file} without a configuration", cure)
     return config
+
+
+def _place(file: Path, error: BaseException) -> str:
+    """Names the line of a file that an error comes from, as ``FILE:LINE``."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(file)
+    ]
+    if not lines and isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    return f"{file}:{lines[-1]}" if lines and lines[-1] is not None else str(file)
 
 
 def parse(

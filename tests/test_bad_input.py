@@ -1,6 +1,7 @@
 """Bad input: one line on standard error, exit code 2, and nothing half-written."""
 
 import contextlib
+import json
 import re
 import shutil
 import tempfile
@@ -185,6 +186,69 @@ def test_out_is_a_file(capsys, tmp_path, experiment, table):
     truth = ("--truth", "cifar10/test/200", "--table", table)
     assert "out: got" in refusal(capsys, "run", experiment, "--out", out, *truth)
     assert out.read_text() == "mine"
+
+
+CONFIG = {
+    "experiment": "tiny",
+    "command": "jaxntk run tiny.py --out run",
+    "config": {"data": "digits", "truth": "train", "batch_norm": "frozen", "num_archs": 4},
+    "data_sha256": "0" * 64,
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("num_archs", "4", "num_archs='4'; give a whole number"),
+        ("num_archs", 4.0, "num_archs=4.0; give a whole number"),
+        ("num_inits", True, "num_inits=True; give a whole number"),
+        ("num_inits", None, "num_inits=None; give a whole number"),
+        ("learning_rate", "fast", "learning_rate='fast'; give a number"),
+        ("metrics", "lga", "metrics='lga'; give a list of strings"),
+        ("metrics", ["lga", 3], "metrics=.*3.*; give a list of strings"),
+        ("metrics", ["lgaa"], "metrics='lgaa'; .*did you mean 'lga'"),
+        ("archs", {}, "archs={}; give a list of strings"),
+        ("tile", "8", "tile='8'; give a whole number, or nothing"),
+        ("data_dir", 3, "data_dir=3; give a string, or nothing"),
+        ("batch_norm", "froze", "batch_norm='froze'; choose from .*did you mean 'frozen'"),
+        ("batch_norm", ["frozen"], r"batch_norm=.*frozen.*; choose from batch, frozen, running"),
+        ("truth", 1, "truth=1; give a string"),
+        ("num_arch", 4, "unknown field 'num_arch'; .*did you mean 'num_archs'"),
+        ("experiment", 3, "experiment=3; "),
+        ("command", None, "command=None; "),
+        ("config", [], r"config=\[\]; "),
+        ("data_sha256", 0, "data_sha256=0; "),
+        ("shard", "3/2", "shard='3/2'; give I/N"),
+        ("shard", 2, "shard=2; "),
+        ("merged", True, "merged=True; "),
+    ],
+)
+def test_a_configuration_edited_by_hand(capsys, tmp_path, experiment, field, value, told):
+    inside = field not in CONFIG and field not in ("shard", "merged")
+    changed = {field: value}
+    row = {**CONFIG, "config": {**CONFIG["config"], **changed}} if inside else {**CONFIG, **changed}
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "config.json").write_text(json.dumps(row))
+    (out / "scores.jsonl").write_text('{"ops": "421211", "init_seed": 0}\n')
+    before = content(out)
+    commands = [
+        ("correlate", out, "--truth", "own"),
+        ("run", experiment, "--out", out),
+        ("run", experiment, "--out", out, "--shard", "1/2"),
+    ]
+    for command in commands:
+        line = refusal(capsys, *command)
+        assert re.search(rf"config\.json: got {told}", line), line
+    assert content(out) == before
+
+
+@pytest.mark.parametrize("field", CONFIG)
+def test_a_configuration_that_lacks_a_field(capsys, tmp_path, field):
+    row = {name: value for name, value in CONFIG.items() if name != field}
+    (tmp_path / "config.json").write_text(json.dumps(row))
+    line = refusal(capsys, "correlate", tmp_path, "--truth", "own")
+    assert f"config.json: got no field '{field}'" in line
 
 
 @contextlib.contextmanager

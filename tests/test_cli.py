@@ -11,7 +11,8 @@ from jaxntk.studies.config import ExperimentConfig, ScoreConfig
 from tests.tiny_runs import finish, process, refusal, write_experiment
 
 FLAGS = {
-    "run": ["out", *(field.name for field in dataclasses.fields(ExperimentConfig))],
+    "run": ["out", "shard", *(field.name for field in dataclasses.fields(ExperimentConfig))],
+    "merge": ["out"],
     "score": [field.name for field in dataclasses.fields(ScoreConfig)],
     "correlate": ["truth", "table", "json"],
     "report": [],
@@ -88,6 +89,11 @@ def test_version(capsys):
         (["--metrics", "frobenis"], "did you mean 'frobenius'"),
         (["--truth", "cifar10/tst/200"], "did you mean 'cifar10/test/200'"),
         (["--truth", ""], "truth: got ''"),
+        (["--shard", "3/2"], "shard: got '3/2'; give I/N with 1 <= I <= N, such as 2/8$"),
+        (["--shard", "0/4"], "shard: got '0/4'; give I/N"),
+        (["--shard=x"], "shard: got 'x'; give I/N"),
+        (["--shard", "1/5"], "shard: got 1/5 of a population of 4 cells; give at most 4 shards"),
+        (["--shards", "1/2"], "did you mean '--shard'"),
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, tmp_path, experiment, flags, told):
@@ -113,7 +119,7 @@ def test_a_run_needs_an_experiment(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "told"), [("rum", "did you mean 'run'"), ("qqqq", "commands are run, score")]
+    ("command", "told"), [("rum", "did you mean 'run'"), ("qqqq", "commands are run, merge, score")]
 )
 def test_an_unknown_command(capsys, command, told):
     assert told in refusal(capsys, command)
@@ -129,29 +135,48 @@ def test_a_missing_experiment(capsys, tmp_path, experiment):
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        ("a = 1", "the file must set config = ExperimentConfig"),
+        ("a = 1", "wrong.py without a config.*the file must set config = ExperimentConfig"),
         ("config = {}", "the file must set config = ExperimentConfig"),
-        ("config = (", "was never closed"),
-        ("config = Experiment()", "'Experiment' is not defined"),
-        ("import no_such_module", "No module named"),
+        ("a = 1\nconfig = (", r"wrong\.py:2 \(SyntaxError: .*was never closed"),
+        ("config = Experiment()", r"wrong\.py:1 \(NameError: .*'Experiment' is not defined"),
+        ("import no_such_module", r"wrong\.py:1 \(ModuleNotFoundError: No module named"),
+        ("def f():\n    return 1 / 0\n\nf()", r"wrong\.py:2 \(ZeroDivisionError: division by"),
+        ("import json\n\njson.loads('{')", r"wrong\.py:3 \(JSONDecodeError: Expecting"),
+        ("raise RuntimeError('two\\nlines')", r"wrong\.py:1 \(RuntimeError: two lines\)"),
+        ("{}['digits']", r"wrong\.py:1 \(KeyError: 'digits'\)"),
+        ("import sys\nsys.exit('no data')", r"wrong\.py:2 \(SystemExit: no data\)"),
+        (
+            "from jaxntk.studies.shards import Shard\nShard.parse('x')",
+            r"wrong\.py:2 \(InputError: shard: got 'x'; give I/N",
+        ),
         (
             "from jaxntk.studies.config import ExperimentConfig\n"
             "fields = {'data': 'digits', 'truth': 'train', 'batch_norm': 'frozen'}\n"
             "config = ExperimentConfig(**fields, num_arch=3)",
-            "did you mean 'num_archs'",
+            r"wrong\.py:3 .*did you mean 'num_archs'",
         ),
         (
             "from jaxntk.studies.config import ExperimentConfig\n"
             "config = ExperimentConfig(data='digits')",
-            "missing ",
+            r"wrong\.py:2 .*missing ",
         ),
     ],
 )
 def test_a_wrong_experiment(capsys, tmp_path, code, told):
     file = tmp_path / "wrong.py"
     file.write_text(code)
-    assert told in refusal(capsys, "run", file, "--out", tmp_path / "run")
+    line = refusal(capsys, "run", file, "--out", tmp_path / "run")
+    assert re.search(told, line), line
     assert not (tmp_path / "run").exists()
+
+
+def test_an_error_in_what_an_experiment_imports(capsys, tmp_path, monkeypatch):
+    (tmp_path / "broken_part.py").write_text("x = [\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "wrong.py"
+    file.write_text("a = 1\nimport broken_part\n")
+    line = refusal(capsys, "run", file, "--out", tmp_path / "run")
+    assert re.search(r"wrong\.py:2 \(SyntaxError: .*broken_part\.py, line 1", line), line
 
 
 @pytest.mark.parametrize(
@@ -159,6 +184,7 @@ def test_a_wrong_experiment(capsys, tmp_path, code, told):
     [
         (("report", "nowhere"), "is no folder"),
         (("correlate", "nowhere", "--truth", "own"), "without config.json"),
+        (("merge", "nowhere"), "is no folder"),
         (("verify", "nowhere.npz"), "does not exist"),
         (("import-nasbench201", "--source", "nowhere", "--out", "t.csv.gz"), "is no folder"),
         (("score", "--data", "digit", "--batch-norm", "frozen"), "did you mean 'digits'"),
@@ -181,4 +207,4 @@ def test_wrong_types_in_an_experiment_without_the_checks_of_the_tests(tmp_path):
     file = write_experiment(tmp_path)
     file.write_text(file.read_text().replace("channels=2", "channels='2'"))
     code, _, err = finish(process(["run", file, "--out", tmp_path / "run"]))
-    assert (code, err) == (2, "jaxntk: error: channels: got '2'; give at least 1\n")
+    assert (code, err) == (2, "jaxntk: error: channels: got '2'; give a whole number\n")

@@ -33,6 +33,7 @@ _DATASETS: dict[Dataset, str] = {
 }
 # Older tables took these two from another release with fewer seeds, and named NATS-Bench's apart.
 _SAME_AS = {"c100_test_200_nats": "c100_test_200", "in16_test_200_nats": "in16_test_200"}
+_META_FILE = "meta.pickle.pbz2"
 # Classes and pixels of the images, in the order of COST_COLUMNS.
 _COST_SETTINGS = ((10, 32), (100, 32), (120, 16))
 
@@ -94,13 +95,15 @@ def _open_archive(folder: Path) -> "NATStopology":
     except ImportError as error:
         cure = "it reads the benchmark's files; run `pip install nats_bench`"
         raise InputError("nats_bench", "a package that is not installed", cure) from error
+    cure = f"give the folder that `tar xf {ARCHIVE}.tar` makes"
     if not folder.is_dir():
-        cure = f"give the folder that `tar xf {ARCHIVE}.tar` makes"
         raise InputError("source", f"{folder}, which is no folder", cure)
+    # The package would look for meta.pickle.pbz2.pbz2 next, and name that one.
+    if not (folder / _META_FILE).is_file():
+        raise InputError("source", f"{folder} without {_META_FILE}", cure)
     try:
         return NATStopology(str(folder), fast_mode=True, verbose=False)
     except (OSError, EOFError, pickle.UnpicklingError) as error:
-        cure = f"give the folder that `tar xf {ARCHIVE}.tar` makes, meta.pickle.pbz2 in it"
         raise InputError("source", f"{folder} ({error})", cure) from error
 
 

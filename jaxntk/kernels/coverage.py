@@ -123,10 +123,9 @@ def is_named(params: Any) -> bool:
     if not isinstance(params, Mapping):
         return False
     flat: Any = traverse_util.flatten_dict(dict(params))
-    return all(
-        hasattr(leaf, "dtype") and all(isinstance(name, str) for name in path)
-        for path, leaf in flat.items()
-    )
+    # Flax NNX has mappings too, of boxes with an array inside.
+    named = all(isinstance(name, str) for path in flat for name in path)
+    return named and jax.tree_util.all_leaves(flat.values())
 
 
 def marker(path: Path) -> Path:

@@ -87,7 +87,8 @@ def peak_bytes(fn: Callable[..., Any], *args: Any, on_cpu: bool = True) -> PeakB
 
     over the arrays that XLA stores; see :mod:`jaxntk.kernels.liveness` for which those are. It does
     not count the process itself, the executable, and what the runtime keeps. Inside ``shard_map``
-    arrays count as large as one device holds them, outside as a whole.
+    arrays count as large as one device holds them, outside as a whole. The rules for the CPU were
+    measured; those for accelerators only against XLA's order of operations that saves memory.
 
     Args:
         fn: the function; it is assumed to be compiled as a whole, by ``jit``. If it is the result

@@ -206,7 +206,9 @@ def _outer(
     return outer_gram(saved[0], _tokens(ct, features_ndim), shape)
 
 
-def _summed(trailing: tuple[int, ...], saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]) -> Gram:
+def _summed(
+    trailing: tuple[int, ...], saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]
+) -> Gram:
     del saved
     return gram_block(sum_to_trailing(ct, trailing), shape)
 
@@ -217,7 +219,9 @@ def _scaled(
     return gram_block(sum_to_trailing(saved[0] * ct, trailing), shape)
 
 
-def _conv_rule(window: ConvWindow, saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]) -> Gram:
+def _conv_rule(
+    window: ConvWindow, saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]
+) -> Gram:
     return gram_block(conv_example_grads(saved[0], ct, window), shape)
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,23 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         raise InputError(*_read_fault(path, error)) from error
     complete = data.split(b"\n")[:-1]
     return [_parse_row(path, number, line) for number, line in enumerate(complete, start=1)]
+
+
+def write_rows_atomic(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a whole JSON-lines file at once; the file is whole or as it was before.
+
+    Each line is the one that `append_row` writes for that row.
+
+    Args:
+        path: the file to make or to replace, in a folder that exists.
+        rows: JSON objects.
+
+    Raises:
+        InputError: the folder cannot be written to or is full, or a row holds NaN or infinity.
+    """
+    path = Path(path)
+    lines = (_dumps(path, row, indent=None) + "\n" for row in rows)
+    write_bytes_atomic(path, "".join(lines).encode())
 
 
 def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:

@@ -22,6 +22,19 @@ REQUIRED_FILES = (
     "truth.jsonl",
     "summary.json",
 )
+SHARD_FOLDERS = "shard-*-of-*"
+"""The folders of shards below that of a run that is not merged yet, as a pattern."""
+
+_KERNEL_ARRAYS = (
+    "metric",
+    "best_gram",
+    "worst_gram",
+    "labels",
+    "best_arch",
+    "worst_arch",
+    "best_accuracy",
+    "worst_accuracy",
+)
 _SUMMARY_KEYS = ("experiment", "truth", "num_archs", "num_inits", "data", "metrics", "baselines")
 
 
@@ -86,21 +99,20 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         InputError: `folder` is no run folder, the run has not ended, or a file is broken.
     """
     folder = Path(folder)
-    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
-    if missing == list(REQUIRED_FILES):
-        what = "holds no run" if folder.is_dir() else "is no folder"
-        raise InputError("out_dir", f"{folder}, which {what}", "give the --out folder of a run")
-    if missing:
-        got = f"{folder}, an unfinished run without {', '.join(missing)}"
-        raise InputError("out_dir", got, f"run it to the end first: {_command(folder)}")
+    _refuse_unfinished(folder)
+    config = read_json(folder / "config.json")
+    for key, kind in (("config", dict), ("command", str)):
+        if not isinstance(config.get(key), kind):
+            got = f"{key}={config.get(key)!r}"
+            raise InputError(str(folder / "config.json"), got, "give the file as it was written")
     summary = read_json(folder / "summary.json")
     lacking = [key for key in _SUMMARY_KEYS if key not in summary]
     if lacking:
-        cure = f"remove the file and run again: {_command(folder)}"
+        cure = f"remove the file and run again: {config['command']}"
         raise InputError(str(folder / "summary.json"), f"no {', '.join(lacking)}", cure)
     return Run(
         folder=folder,
-        config=read_json(folder / "config.json"),
+        config=config,
         environment=read_json(folder / "environment.json"),
         summary=summary,
         scores=read_rows(folder / "scores.jsonl"),
@@ -164,28 +176,63 @@ def count_statuses(rows: Sequence[Mapping[str, Any]], metric: str) -> Counter[st
     return Counter(row["metrics"][metric]["status"] for row in rows if metric in row["metrics"])
 
 
-def _command(folder: Path) -> str:
-    if (folder / "config.json").is_file():
-        return str(read_json(folder / "config.json").get("command", "the same command again"))
-    return "the same command again"
+def read_kernels(path: Path) -> dict[str, np.ndarray]:
+    """Reads the arrays of ``kernels.npz`` as they were written.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The arrays by name: the fields of :class:`Kernels`.
+
+    Raises:
+        InputError: the file is broken or lacks an array.
+    """
+    try:
+        # Opened here: NumPy leaves a broken archive open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in _KERNEL_ARRAYS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        cure = "remove the file and run the same command again"
+        raise InputError(str(path), f"broken arrays ({error})", cure) from error
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
+    if not missing:
+        return
+    merge = "merge the shards first: jaxntk merge"
+    if missing == list(REQUIRED_FILES):
+        if any(folder.glob(SHARD_FOLDERS)):
+            got = f"{folder}, which holds shards of a run"
+            raise InputError("out_dir", got, f"{merge} {folder}")
+        what = "holds no run" if folder.is_dir() else "is no folder"
+        raise InputError("out_dir", f"{folder}, which {what}", "give the --out folder of a run")
+    there = (folder / "config.json").is_file()
+    config = read_json(folder / "config.json") if there else {}
+    if "shard" in config:
+        got = f"{folder}, shard {config['shard']} of a run"
+        raise InputError("out_dir", got, f"{merge} {folder.parent}")
+    command = config.get("command", "the same command again")
+    got = f"{folder}, an unfinished run without {', '.join(missing)}"
+    raise InputError("out_dir", got, f"run it to the end first: {command}")
 
 
 def _load_kernels(path: Path) -> Kernels | None:
     if not path.is_file():
         return None
+    stored = read_kernels(path)
     try:
-        # Opened here: NumPy leaves a broken archive open.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Kernels(
-                metric=str(stored["metric"]),
-                best_gram=np.asarray(stored["best_gram"], np.float64),
-                worst_gram=np.asarray(stored["worst_gram"], np.float64),
-                labels=np.asarray(stored["labels"]),
-                best_arch=str(stored["best_arch"]),
-                worst_arch=str(stored["worst_arch"]),
-                best_accuracy=float(stored["best_accuracy"]),
-                worst_accuracy=float(stored["worst_accuracy"]),
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return Kernels(
+            metric=str(stored["metric"]),
+            best_gram=np.asarray(stored["best_gram"], np.float64),
+            worst_gram=np.asarray(stored["worst_gram"], np.float64),
+            labels=stored["labels"],
+            best_arch=str(stored["best_arch"]),
+            worst_arch=str(stored["worst_arch"]),
+            best_accuracy=float(stored["best_accuracy"]),
+            worst_accuracy=float(stored["worst_accuracy"]),
+        )
+    except (TypeError, ValueError) as error:
         cure = "remove the file and run the same command again"
         raise InputError(str(path), f"broken arrays ({error})", cure) from error

@@ -4,7 +4,9 @@ Every field is a flag of ``jaxntk run`` (``num_archs`` is ``--num-archs``).
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -67,6 +69,11 @@ class ScoreConfig:
     metrics: tuple[str, ...] = tuple(METRICS)
     """Metrics to read off each kernel."""
 
+    @property
+    def init_seeds(self) -> range:
+        """Seeds of the initialisations that each cell is scored with, in this order."""
+        return range(self.init_seed, self.init_seed + self.num_inits)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(ScoreConfig):
@@ -109,7 +116,7 @@ class ExperimentConfig(ScoreConfig):
             The configuration.
 
         Raises:
-            InputError: a field is unknown, or one without a default is missing.
+            InputError: a field is unknown or not of its type, or one without a default is missing.
         """
         known = [field.name for field in fields(cls)]
         for name in row:
@@ -122,6 +129,7 @@ class ExperimentConfig(ScoreConfig):
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
         }
+        _check_types(cls, values)
         return cls(**values)
 
 
@@ -134,7 +142,9 @@ def validate_scoring(config: ScoreConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
-    _check_choices(config)
+    _check_types(
+        type(config), {field.name: getattr(config, field.name) for field in fields(config)}
+    )
     for name in ("channels", "cells_per_stage", "num_inits"):
         _check_at_least(name, getattr(config, name), 1)
     _check_at_least("num_images", config.num_images, 2)
@@ -204,14 +214,41 @@ def parse_arch(text: str) -> Int32[np.ndarray, "6"]:
     return nasbench201.encode(text) if "|" in text else nasbench201.parse_ops(text)
 
 
-def _check_choices(config: ScoreConfig) -> None:
-    for name, kind in get_type_hints(type(config)).items():
-        value, options = getattr(config, name), get_args(kind)
-        if get_origin(kind) is Literal and value not in options:
-            cure = f"choose from {', '.join(options)}{did_you_mean(str(value), options)}"
-            raise InputError(name, repr(value), cure)
+def _check_types(kind: type[ScoreConfig], values: Mapping[str, Any]) -> None:
+    """Checks that the values of fields are of their types; what is wrong is named first."""
+    kinds = get_type_hints(kind)
+    for name, value in values.items():
+        if not _fits(value, kinds[name]):
+            options = get_args(kinds[name]) if get_origin(kinds[name]) is Literal else ()
+            hint = did_you_mean(str(value), options)
+            raise InputError(name, repr(value), f"{_cure(kinds[name])}{hint}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    options = get_args(kind)
+    if get_origin(kind) is Literal:
+        return isinstance(value, str) and value in options
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, option) for option in options)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(entry, options[0]) for entry in value)
+    if kind in (int, float):
+        # In Python a truth value is a whole number too.
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _cure(kind: Any) -> str:
+    """Says in words what fits a field."""
+    options = get_args(kind)
+    if get_origin(kind) is Literal:
+        return f"choose from {', '.join(options)}"
+    if get_origin(kind) is UnionType:
+        return f"{_cure(options[0])}, or nothing"
+    words = {int: "a whole number", float: "a number", str: "a string"}
+    return f"give {words.get(kind, 'a list of strings')}"
 
 
 def _check_at_least(name: str, value: int | float, least: int) -> None:
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < least:
+    if not math.isfinite(value) or value < least:
         raise InputError(name, repr(value), f"give at least {least}")

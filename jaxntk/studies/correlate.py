@@ -7,7 +7,6 @@ import numpy as np
 
 from jaxntk.data.tables import Truth, load_nasbench201
 from jaxntk.errors import InputError
-from jaxntk.results.rows import read_json
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.summarize import correlations, describe_truth
@@ -32,7 +31,8 @@ def correlate_run(out: Path, truth: str, table: str | None) -> dict[str, Any]:
     Raises:
         InputError: no run, fewer than 2 complete cells, or a truth that is not to be had.
     """
-    config = run_folder.read_run_config(out)
+    record = run_folder.read_record(out)
+    config = record.config
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for row in run_folder.rows_by_key(out / run_folder.SCORES, ("ops", "init_seed")).values():
         by_cell.setdefault(row["ops"], []).append(row)
@@ -52,7 +52,7 @@ def correlate_run(out: Path, truth: str, table: str | None) -> dict[str, Any]:
         accuracies = load_nasbench201(found).accuracy(archs, column)
         source = str(column)
     return {
-        "experiment": read_json(out / run_folder.CONFIG)["experiment"],
+        "experiment": record.experiment,
         "truth": describe_truth(source, accuracies),
         "num_archs": len(complete),
         "num_inits": config.num_inits,

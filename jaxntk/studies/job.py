@@ -1,6 +1,7 @@
 """What a configuration determines before the first kernel is computed."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -65,6 +66,18 @@ class Job:
             "in_channels": self.dataset.x_train.shape[3],
         }
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """What a summary says of the images, as JSON values."""
+        return {
+            "name": self.dataset.name,
+            "num_images": self.config.num_images,
+            "how": self.config.batch,
+            "seed": self.config.batch_seed,
+            "split": self.config.split,
+            "standardization": asdict(self.standardization),
+        }
+
 
 def prepare(config: ScoreConfig) -> Job:
     """Checks a configuration and loads what it names; writes nothing.
@@ -79,10 +92,7 @@ def prepare(config: ScoreConfig) -> Job:
         InputError: anything wrong with the configuration or the data.
     """
     validate_scoring(config)
-    if config.archs:
-        archs = np.stack([parse_arch(arch) for arch in config.archs])
-    else:
-        archs = nasbench201.sample(jax.random.key(config.arch_seed), config.num_archs)
+    archs = population(config)
     dataset, numbers = standardize(load_images(config.data, data_dir=config.data_dir))
     shape = dataset.x_train.shape[1:]
     if shape[0] != shape[1] or shape[0] % IMAGE_MULTIPLE:
@@ -91,4 +101,18 @@ def prepare(config: ScoreConfig) -> Job:
     batch = make_batch(
         dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
     )
-    return Job(config, np.asarray(archs), dataset, numbers, batch)
+    return Job(config, archs, dataset, numbers, batch)
+
+
+def population(config: ScoreConfig) -> Int[np.ndarray, "num 6"]:
+    """Returns the cells that a configuration names or draws.
+
+    Args:
+        config: the configuration, checked.
+
+    Returns:
+        The cells, in the order in which they are scored.
+    """
+    if config.archs:
+        return np.stack([parse_arch(arch) for arch in config.archs])
+    return nasbench201.sample(jax.random.key(config.arch_seed), config.num_archs)

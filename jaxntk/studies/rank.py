@@ -5,22 +5,19 @@ killed goes on where it was; all random choices come from seeds in the configura
 with the same numbers.
 """
 
+import dataclasses
 import hashlib
 import io
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from rich.console import Console
 
-from jaxntk.metrics import Status
 from jaxntk.results.report import write_report
 from jaxntk.results.rows import read_json, write_bytes_atomic, write_json_atomic
 from jaxntk.results.terminal import summary_table
@@ -29,9 +26,11 @@ from jaxntk.studies import run_folder
 from jaxntk.studies.config import TRAIN, ExperimentConfig, validate
 from jaxntk.studies.job import Job, prepare
 from jaxntk.studies.progress import track
+from jaxntk.studies.run_folder import Record
 from jaxntk.studies.score import GetKernel, compile_for_run, score_missing
 from jaxntk.studies.scoring import CompiledKernel
-from jaxntk.studies.summarize import correlations, describe_truth
+from jaxntk.studies.shards import Shard
+from jaxntk.studies.summarize import Cost, Rows, summarize, telling_cells
 from jaxntk.studies.truth import (
     AccuracyFn,
     append_truth,
@@ -60,27 +59,79 @@ def run(
         InputError: anything wrong with configuration, data, table or folder.
     """
     start = time.perf_counter()
-    validate(config)
-    job = prepare(config)
-    accuracy = _accuracy_fn(config, job)
-    # Looks every cell up before anything is written: a table without one leaves nothing behind.
-    digest = data_digest(config, job, accuracy)
-    run_folder.open_run(out, experiment, command, config, digest)
-    kernel = cache(partial(compile_for_run, job, out, console))
-    score_missing(job, out / run_folder.SCORES, kernel, console)
-    truths = run_folder.rows_by_key(out / run_folder.TRUTH, ("ops",))
-    done = {ops for (ops,) in truths}
-    source = truth_source(config)
-    append_truth(
-        out / run_folder.TRUTH, job.archs, done, accuracy, source, partial(track, console=console)
-    )
-    summary = summarize(config, job, out, experiment, kernel)
+    run_folder.refuse_shards(out)
+    job, accuracy, digest = _begin(config)
+    record = Record(experiment=experiment, command=command, config=config, data_sha256=digest)
+    run_folder.open_run(out, record)
+    rows = _complete(config, job, accuracy, out, console)
+    summary = summarize(config, experiment, rows, job.data, _cost(out, start))
+    # The intervals in the summary take time too.
     summary["seconds"]["total"] = time.perf_counter() - start
+    publish(out, summary, console)
+    return summary
+
+
+def run_shard(
+    config: ExperimentConfig,
+    out: Path,
+    shard: Shard,
+    *,
+    experiment: str,
+    command: str,
+    console: Console,
+) -> Path:
+    """Runs one part of an experiment in a folder of its own, or goes on with it.
+
+    The rows are those that :func:`run` would write for these cells.
+
+    Args:
+        config: the configuration of the whole.
+        out: folder of the run, below which the shard has its own.
+        shard: which part.
+        experiment: its name, for titles.
+        command: the line that starts this shard again.
+        console: where progress is shown.
+
+    Returns:
+        The folder of the shard.
+
+    Raises:
+        InputError: anything wrong with configuration, shard, data, table or folder.
+    """
+    start = time.perf_counter()
+    run_folder.refuse_whole(out, shard)
+    # The digest is of the data of all cells, so that it is the same in every shard.
+    whole, accuracy, digest = _begin(config)
+    job = dataclasses.replace(whole, archs=shard.part(whole.archs))
+    record = Record(
+        experiment=experiment, command=command, config=config, data_sha256=digest, shard=shard
+    )
+    folder = out / shard.folder
+    run_folder.open_run(folder, record)
+    _complete(config, job, accuracy, folder, console)
+    finished = {"data": job.data, "cost": dataclasses.asdict(_cost(folder, start))}
+    write_json_atomic(folder / run_folder.FINISHED, finished)
+    console.print(f"shard {shard} is complete: {folder}", soft_wrap=True, highlight=False)
+    line = f"when all {shard.count} are: jaxntk merge {out}"
+    console.print(line, soft_wrap=True, highlight=False)
+    return folder
+
+
+def publish(out: Path, summary: dict[str, Any], console: Console) -> None:
+    """Writes the summary and the report of a run and shows the table of results.
+
+    Args:
+        out: folder of the run; all other files are there.
+        summary: the content of ``summary.json``.
+        console: where the table is shown.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
     write_json_atomic(out / run_folder.SUMMARY, summary)
     report = write_report(out)
     console.print(summary_table(summary))
     console.print(f"report: {report}", soft_wrap=True, highlight=False)
-    return summary
 
 
 def data_digest(config: ExperimentConfig, job: Job, accuracy: AccuracyFn) -> str:
@@ -107,93 +158,34 @@ def data_digest(config: ExperimentConfig, job: Job, accuracy: AccuracyFn) -> str
     return digest.hexdigest()
 
 
-def _accuracy_fn(config: ExperimentConfig, job: Job) -> AccuracyFn:
-    if config.truth == TRAIN:
-        return trained_accuracy(config, job.network, job.dataset)
-    return table_accuracy(config)
-
-
-def summarize(
-    config: ExperimentConfig, job: Job, out: Path, experiment: str, kernel: GetKernel
-) -> dict[str, Any]:
-    """Builds the summary of a run whose rows are complete, and keeps its two telling kernels.
-
-    Args:
-        config: the configuration.
-        job: the job it determined.
-        out: folder of the run.
-        experiment: its name.
-        kernel: gives the compiled kernel; called only if the two kernels are not kept yet.
-
-    Returns:
-        The content of ``summary.json``, without the total time.
-    """
-    scores = run_folder.rows_by_key(out / run_folder.SCORES, ("ops", "init_seed"))
-    truths = run_folder.rows_by_key(out / run_folder.TRUTH, ("ops",))
-    names = [nasbench201.format_ops(arch) for arch in job.archs]
-    seeds = range(config.init_seed, config.init_seed + config.num_inits)
-    rows = [[scores[name, seed] for seed in seeds] for name in names]
-    truth = np.array([truths[(name,)]["accuracy"] for name in names])
-    if not (out / run_folder.KERNELS).exists():
-        write_bytes_atomic(out / run_folder.KERNELS, telling_kernels(job, kernel(), rows, truth))
-    compilation = read_json(out / run_folder.COMPILATION)
-    return {
-        "experiment": experiment,
-        "truth": describe_truth(truth_source(config), truth),
-        "num_archs": len(names),
-        "num_inits": config.num_inits,
-        "data": {
-            "name": job.dataset.name,
-            "num_images": config.num_images,
-            "how": config.batch,
-            "seed": config.batch_seed,
-            "split": config.split,
-            "standardization": asdict(job.standardization),
-        },
-        **correlations(rows, truth, config.metrics),
-        "compilations": compilation["compilations"],
-        "seconds": {
-            "compile": compilation["seconds"],
-            "score": sum(row["seconds"] for cell in rows for row in cell),
-            "truth": sum(truths[(name,)]["seconds"] for name in names),
-        },
-        "memory": {
-            "estimate_bytes": compilation["memory_bytes"],
-            "peak_rss_bytes": peak_rss_bytes(),
-        },
-    }
-
-
-def telling_kernels(
-    job: Job,
-    kernel: CompiledKernel,
-    rows: Sequence[Sequence[Mapping[str, Any]]],
-    truth: Float[np.ndarray, " num"],
-) -> bytes:
+def telling_kernels(job: Job, kernel: CompiledKernel, rows: Rows) -> bytes:
     """Computes the kernels of the most and the least accurate cell, for the report.
-
-    Cells whose kernel is zero are passed over: there is nothing to see.
 
     Args:
         job: the job.
         kernel: the compiled kernel.
-        rows: for each cell its rows of ``scores.jsonl``.
-        truth: accuracy of each cell, in percent.
+        rows: the rows of its cells.
 
     Returns:
         The content of ``kernels.npz``.
     """
-    zero = [
-        any(score["status"] == Status.ZERO_KERNEL for score in cell[0]["metrics"].values())
-        for cell in rows
-    ]
-    visible = np.flatnonzero(~np.array(zero)) if not all(zero) else np.arange(len(truth))
     arrays: dict[str, Any] = {"labels": job.batch.y, "metric": "accuracy"}
-    for word, pick in (("best", np.argmax), ("worst", np.argmin)):
-        index = int(visible[pick(truth[visible])])
+    for word, index in telling_cells(rows).items():
         arrays[f"{word}_gram"] = kernel(job.archs[index], job.config.init_seed)
         arrays[f"{word}_arch"] = nasbench201.decode(job.archs[index])
-        arrays[f"{word}_accuracy"] = truth[index]
+        arrays[f"{word}_accuracy"] = rows.accuracy[index]
+    return archive(arrays)
+
+
+def archive(arrays: dict[str, Any]) -> bytes:
+    """Packs arrays into the content of an ``.npz`` file.
+
+    Args:
+        arrays: the arrays by name.
+
+    Returns:
+        The bytes of the file.
+    """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
@@ -203,3 +195,45 @@ def peak_rss_bytes() -> int:
     """Returns the largest memory this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _begin(config: ExperimentConfig) -> tuple[Job, AccuracyFn, str]:
+    """Loads what a configuration names and digests it; writes nothing."""
+    validate(config)
+    job = prepare(config)
+    if config.truth == TRAIN:
+        accuracy = trained_accuracy(config, job.network, job.dataset)
+    else:
+        accuracy = table_accuracy(config)
+    # Looks every cell up before anything is written: a table without one leaves nothing behind.
+    return job, accuracy, data_digest(config, job, accuracy)
+
+
+def _complete(
+    config: ExperimentConfig, job: Job, accuracy: AccuracyFn, folder: Path, console: Console
+) -> Rows:
+    """Computes the rows and the two kernels that a folder lacks; returns all rows."""
+    kernel: GetKernel = cache(partial(compile_for_run, job, folder, console))
+    score_missing(job, folder / run_folder.SCORES, kernel, console)
+    done = {ops for (ops,) in run_folder.rows_by_key(folder / run_folder.TRUTH, ("ops",))}
+    source = truth_source(config)
+    shown = partial(track, console=console)
+    append_truth(folder / run_folder.TRUTH, job.archs, done, accuracy, source, shown)
+    scores = run_folder.rows_by_key(folder / run_folder.SCORES, ("ops", "init_seed"))
+    truths = run_folder.rows_by_key(folder / run_folder.TRUTH, ("ops",))
+    rows = Rows.of(config, job.archs, scores, truths)
+    if not (folder / run_folder.KERNELS).exists():
+        write_bytes_atomic(folder / run_folder.KERNELS, telling_kernels(job, kernel(), rows))
+    return rows
+
+
+def _cost(folder: Path, start: float) -> Cost:
+    """Returns what a run has cost that this process has ended."""
+    compilation = read_json(folder / run_folder.COMPILATION)
+    return Cost(
+        compilations=compilation["compilations"],
+        compile_seconds=compilation["seconds"],
+        total_seconds=time.perf_counter() - start,
+        estimate_bytes=compilation["memory_bytes"],
+        peak_rss_bytes=peak_rss_bytes(),
+    )

@@ -1,12 +1,14 @@
 """The folder of a run: what was asked, under what, and the rows computed so far."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jaxntk.errors import InputError
 from jaxntk.results.rows import environment, read_json, read_rows, write_json_atomic
-from jaxntk.studies.config import LOCATIONS, ExperimentConfig
+from jaxntk.studies.config import LOCATIONS, ExperimentConfig, validate
+from jaxntk.studies.shards import Shard, shard_folders
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
@@ -15,69 +17,149 @@ TRUTH = "truth.jsonl"
 KERNELS = "kernels.npz"
 COMPILATION = "compilation.json"
 SUMMARY = "summary.json"
+FINISHED = "finished.json"
+"""Written last into the folder of a shard, with what a merge needs besides the rows."""
 
 
-def open_run(
-    out: Path, experiment: str, command: str, config: ExperimentConfig, digest: str
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What ``config.json`` says of a run.
+
+    Args:
+        experiment: name of the experiment.
+        command: the line that starts the run again.
+        config: what is asked.
+        data_sha256: digest of the data that the configuration names, wherever they lie.
+        shard: the part of the population that this folder holds; None for all of it.
+        merged: how many shards this folder was merged from; None for a run in one piece.
+    """
+
+    experiment: str
+    command: str
+    config: ExperimentConfig
+    data_sha256: str
+    shard: Shard | None = None
+    merged: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the record as a JSON object."""
+        row: dict[str, Any] = {
+            "experiment": self.experiment,
+            "command": self.command,
+            "config": self.config.to_json(),
+            "data_sha256": self.data_sha256,
+        }
+        if self.shard is not None:
+            row["shard"] = str(self.shard)
+        if self.merged is not None:
+            row["merged"] = self.merged
+        return row
+
+
+def open_run(out: Path, record: Record) -> None:
     """Begins a run in a folder, or goes on with the one that is there.
 
     A run without a single row is begun anew, whatever its configuration.
 
     Args:
         out: the folder; made if it does not exist.
-        experiment: name of the experiment.
-        command: the line that starts it again.
-        config: what is asked.
-        digest: of the data that the configuration names, wherever they lie.
+        record: what is asked.
 
     Raises:
-        InputError: the folder cannot be written to, or holds rows of another configuration or of
-            other data.
+        InputError: the folder cannot be written to, or holds another shard, or rows of another
+            configuration or of other data.
+    """
+    make_folder(out)
+    if holds_rows(out):
+        refuse_other(out, record)
+        return
+    write_record(out, record, environment())
+
+
+def make_folder(out: Path) -> None:
+    """Makes a folder and those above it.
+
+    Args:
+        out: the folder; it may be there.
+
+    Raises:
+        InputError: it cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         cure = "give a folder that can be made and written to"
         raise InputError("out", f"{out} ({error.strerror})", cure) from error
-    if read_rows(out / SCORES) or read_rows(out / TRUTH):
-        if not (out / CONFIG).exists():
-            cure = "give another folder: these results do not say what they were computed with"
-            raise InputError("out", f"{out} with results but no {CONFIG}", cure)
-        _refuse_other(out, read_run_config(out), config)
-        if read_json(out / CONFIG).get("data_sha256") != digest:
-            cure = "give another folder, or the data that its rows were computed with"
-            raise InputError("out", f"{out}, a run on other data or another table", cure)
-        return
-    row = {
-        "experiment": experiment,
-        "command": command,
-        "config": config.to_json(),
-        "data_sha256": digest,
-    }
+
+
+def write_record(out: Path, record: Record, under: Mapping[str, Any]) -> None:
+    """Writes what is asked and under what.
+
+    Args:
+        out: folder of the run.
+        record: what is asked.
+        under: versions and machine, as :func:`~jaxntk.results.rows.environment` gives them.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
     # The configuration comes last: where it is present, the folder is whole.
-    write_json_atomic(out / ENVIRONMENT, environment())
-    write_json_atomic(out / CONFIG, row)
+    write_json_atomic(out / ENVIRONMENT, under)
+    write_json_atomic(out / CONFIG, record.to_json())
 
 
-def read_run_config(out: Path) -> ExperimentConfig:
-    """Reads the configuration of a run.
+def holds_rows(out: Path) -> bool:
+    """Says whether a folder has any row of a run.
+
+    Args:
+        out: the folder.
+
+    Returns:
+        Whether there is a score or an accuracy.
+    """
+    return bool(read_rows(out / SCORES) or read_rows(out / TRUTH))
+
+
+def read_record(out: Path) -> Record:
+    """Reads what a run was asked.
 
     Args:
         out: folder of the run.
 
     Returns:
-        The configuration.
+        The record, checked as the configuration of a new run is.
 
     Raises:
         InputError: the folder holds no run, or one this version cannot read.
     """
-    if not (out / CONFIG).is_file():
-        raise InputError("out", f"{out} without {CONFIG}", "give the folder of a run")
-    row = read_json(out / CONFIG)
-    if not isinstance(row.get("config"), dict):
-        raise InputError(str(out / CONFIG), "no field 'config'", "give the folder of a run")
-    return ExperimentConfig.from_json(row["config"])
+    path = out / CONFIG
+    if not path.is_file():
+        merge = f"merge its shards first: jaxntk merge {out}"
+        cure = merge if shard_folders(out) else "give the folder of a run"
+        raise InputError("out", f"{out} without {CONFIG}", cure)
+    row = read_json(path)
+    kinds = {"experiment": str, "command": str, "config": dict, "data_sha256": str}
+    optional = {"shard": str, "merged": int}
+    for name, kind in (kinds | optional).items():
+        if name not in row and name in kinds:
+            raise InputError(str(path), f"no field {name!r}", "give the folder of a run")
+        if name in row and type(row[name]) is not kind:
+            raise InputError(str(path), f"{name}={row[name]!r}", "give the file as it was written")
+    try:
+        config = ExperimentConfig.from_json(row["config"])
+        validate(config)
+        shard = Shard.parse(row["shard"]) if "shard" in row else None
+    except InputError as error:
+        field = "" if error.argument == "config" else f"{error.argument}="
+        raise InputError(str(path), f"{field}{error.got}", error.cure) from error
+    return Record(
+        experiment=row["experiment"],
+        command=row["command"],
+        config=config,
+        data_sha256=row["data_sha256"],
+        shard=shard,
+        merged=row.get("merged"),
+    )
 
 
 def rows_by_key(path: Path, keys: tuple[str, ...]) -> dict[tuple, dict[str, Any]]:
@@ -91,27 +173,107 @@ def rows_by_key(path: Path, keys: tuple[str, ...]) -> dict[tuple, dict[str, Any]
         The rows by the values of these fields.
 
     Raises:
-        InputError: a row without these fields.
+        InputError: a row without these fields, or two rows with the same.
     """
-    rows = read_rows(path)
-    for number, row in enumerate(rows, start=1):
+    found: dict[tuple, dict[str, Any]] = {}
+    for number, row in enumerate(read_rows(path), start=1):
         if any(key not in row for key in keys):
             cure = "remove that line and run the same command again: only its row is computed anew"
             raise InputError(str(path), f"no {' and '.join(keys)} in line {number}", cure)
-    return {tuple(row[key] for key in keys): row for row in rows}
+        key = tuple(row[key] for key in keys)
+        if key in found:
+            what = ", ".join(f"{name} {value}" for name, value in zip(keys, key, strict=True))
+            got = f"a second row of {what} in line {number}"
+            raise InputError(str(path), got, "remove that line, and let one process write a folder")
+        found[key] = row
+    return found
 
 
-def _refuse_other(out: Path, there: ExperimentConfig, asked: ExperimentConfig) -> None:
-    old, new = _identity(there), _identity(asked)
+def refuse_other(out: Path, asked: Record) -> None:
+    """Refuses to go on with a run under another configuration or on other data.
+
+    Args:
+        out: folder of the run.
+        asked: what is asked.
+
+    Raises:
+        InputError: the run in the folder is another one.
+    """
+    if not (out / CONFIG).exists():
+        cure = "give another folder: these results do not say what they were computed with"
+        raise InputError("out", f"{out} with results but no {CONFIG}", cure)
+    there = read_record(out)
+    if there.shard != asked.shard:
+        parts = [f"shard {part}" if part else "a whole run" for part in (there.shard, asked.shard)]
+        got = f"{out}, {parts[0]} where {parts[1]} is asked"
+        raise InputError("out", got, "give another folder")
+    difference = first_difference(there, asked)
+    if difference is not None:
+        name, old, new, others = difference
+        more = f" and {others} more" if others else ""
+        got = f"{out}, a run with {name}={old!r} where {new!r} is asked{more}"
+        cure = "give another folder, remove this one, or resume it as it was begun"
+        raise InputError("out", got, cure)
+    if there.data_sha256 != asked.data_sha256:
+        cure = "give another folder, or the data that its rows were computed with"
+        raise InputError("out", f"{out}, a run on other data or another table", cure)
+
+
+def refuse_shards(out: Path) -> None:
+    """Refuses to run a whole population in a folder that holds shards of a run.
+
+    Args:
+        out: folder of the run; it may not exist yet.
+
+    Raises:
+        InputError: there are shards below it.
+    """
+    if shard_folders(out):
+        cure = f"merge them (jaxntk merge {out}) or give another folder"
+        raise InputError("out", f"{out}, which holds shards of a run", cure)
+
+
+def refuse_whole(out: Path, shard: Shard) -> None:
+    """Refuses to run a shard below a folder that holds anything but shards of the same split.
+
+    Args:
+        out: folder of the run; it may not exist yet.
+        shard: the shard that is asked.
+
+    Raises:
+        InputError: the folder holds an unsharded run, is that of one shard, or holds shards of
+            another split.
+    """
+    cure = "give another folder, or run without --shard"
+    if (out / CONFIG).exists():
+        there = read_record(out)
+        if there.shard is not None:
+            got = f"{out}, the folder of shard {there.shard} itself"
+            raise InputError("out", got, f"give the folder above it: {out.parent}")
+        if there.merged is None:
+            raise InputError("out", f"{out}, which holds an unsharded run", cure)
+    elif holds_rows(out):
+        raise InputError("out", f"{out}, which holds an unsharded run", cure)
+    last = f"-of-{shard.folder.rpartition('-')[2]}"
+    others = [folder.name for folder in shard_folders(out) if not folder.name.endswith(last)]
+    if others:
+        got = f"{out}, which holds {others[0]}, where shard {shard} is asked"
+        raise InputError("out", got, "give another folder, or the same number of shards")
+
+
+def first_difference(one: Record, other: Record) -> tuple[str, Any, Any, int] | None:
+    """Compares what two runs compute; where their files lie does not count.
+
+    Args:
+        one: a run.
+        other: another one.
+
+    Returns:
+        The first field that differs, its two values and how many others differ; None if none does.
+    """
+    old, new = (
+        {name: value for name, value in record.config.to_json().items() if name not in LOCATIONS}
+        for record in (one, other)
+    )
     changed = [name for name in new if old[name] != new[name]]
-    if changed:
-        name = changed[0]
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        got = f"{out}, a run with {name}={old[name]!r} where {new[name]!r} is asked{more}"
-        raise InputError(
-            "out", got, "give another folder, remove this one, or resume it as it was begun"
-        )
-
-
-def _identity(config: ExperimentConfig) -> Mapping[str, Any]:
-    return {name: value for name, value in config.to_json().items() if name not in LOCATIONS}
+    return (changed[0], old[changed[0]], new[changed[0]], len(changed) - 1) if changed else None

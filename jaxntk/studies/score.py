@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def score_missing(job: Job, path: Path, kernel: GetKernel, console: Console) -> 
     config = job.config
     todo = [
         (arch, seed)
-        for seed in range(config.init_seed, config.init_seed + config.num_inits)
+        for seed in config.init_seeds
         for arch in job.archs
         if (nasbench201.format_ops(arch), seed) not in done
     ]
@@ -111,10 +111,30 @@ def score_row(
     Returns:
         A row of ``scores.jsonl``.
     """
+    start = time.perf_counter()
+    gram_NxN = kernel(arch, init_seed)
+    seconds = time.perf_counter() - start
+    row = kernel_row(job, gram_NxN, arch, init_seed)
+    return row | {"seconds": row["seconds"] + seconds}
+
+
+def kernel_row(
+    job: Job, gram_NxN: Float[np.ndarray, "n n"], arch: Int[np.ndarray, "6"], init_seed: int
+) -> dict[str, Any]:
+    """Reads metrics and trivial scores of a cell off its kernel.
+
+    Args:
+        job: the job.
+        gram_NxN: the kernel of the cell.
+        arch: the cell.
+        init_seed: seed of the initialisation.
+
+    Returns:
+        A row of ``scores.jsonl``; its seconds are those of the metrics.
+    """
     config = job.config
     start = time.perf_counter()
-    gram_NxN = exact_zero(config, arch, kernel(arch, init_seed))
-    scores = evaluate(gram_NxN, job.batch.y, config.metrics)
+    scores = evaluate(exact_zero(config, arch, gram_NxN), job.batch.y, config.metrics)
     seconds = time.perf_counter() - start
     image_size = job.batch.x.shape[1]
     return {
@@ -178,7 +198,7 @@ def physical_memory() -> int:
 
 
 def print_scores(config: ScoreConfig, console: Console) -> None:
-    """Scores cells and prints a table: a row a cell, a column a metric.
+    """Scores cells and prints them: a row a cell, a column a metric.
 
     Args:
         config: the cells, the data and the kernel.
@@ -189,19 +209,60 @@ def print_scores(config: ScoreConfig, console: Console) -> None:
     """
     job = prepare(config)
     kernel = compile_checked(job, console)
-    table = Table(title=f"{job.dataset.name}, {config.num_images} images, {config.batch_norm}")
-    table.add_column("cell", no_wrap=True)
-    for name in config.metrics:
-        arrow = "\u2191" if METRICS[name].higher_is_better else "\u2193"
-        table.add_column(f"{name} {arrow}", justify="right")
-    table.add_column("params", justify="right")
-    seeds = range(config.init_seed, config.init_seed + config.num_inits)
+    lines: list[tuple[str, ...]] = []
     for arch in track(list(job.archs), "scoring", console):
-        rows = [score_row(job, kernel, arch, seed) for seed in seeds]
+        rows = [score_row(job, kernel, arch, seed) for seed in config.init_seeds]
         means = [mean_over_rows(rows, name) for name in config.metrics]
         values = [f"{mean.value:.4g}" if mean.valid else str(mean.status) for mean in means]
-        table.add_row(rows[0]["ops"], *values, f"{rows[0]['params']:,}")
-    # A number that is cut off is none: a line too long for the terminal is folded there instead.
-    wide = console.options.update(width=WIDEST)
-    console.width = max(console.width, console.measure(table, options=wide).maximum)
-    console.print(table)
+        lines.append((rows[0]["ops"], *values, f"{rows[0]['params']:,}"))
+    arrows = ["\u2191" if METRICS[name].higher_is_better else "\u2193" for name in config.metrics]
+    shown = [f"{name} {arrow}" for name, arrow in zip(config.metrics, arrows, strict=True)]
+    title = f"{job.dataset.name}, {config.num_images} images, {config.batch_norm}"
+    for table in score_tables(title, ("cell", *shown, "params"), lines, console):
+        # A number that is cut off is none: a column wider than the terminal is folded there.
+        console.width = max(console.width, _width(table, console))
+        console.print(table)
+
+
+def score_tables(
+    title: str, names: Sequence[str], lines: Sequence[Sequence[str]], console: Console
+) -> list[Table]:
+    """Lays out scores in as many tables as the width of the terminal asks for.
+
+    No number is cut off or folded: what does not fit goes into a next table, which names the cells
+    again. A column that is too wide on its own stays as wide as it is.
+
+    Args:
+        title: shown above the first table.
+        names: headings of the columns; the first column is that of the cells.
+        lines: for each cell its entries, one a column.
+        console: where the tables will be printed.
+
+    Returns:
+        The tables, each with the column of the cells.
+    """
+    tables: list[Table] = []
+    columns: list[int] = []
+    for column in range(1, len(names)):
+        wider = _table(names, lines, [*columns, column])
+        if columns and _width(wider, console) > console.width:
+            tables.append(_table(names, lines, columns))
+            columns = []
+        columns.append(column)
+    tables.append(_table(names, lines, columns))
+    tables[0].title = title
+    return tables
+
+
+def _table(names: Sequence[str], lines: Sequence[Sequence[str]], columns: Sequence[int]) -> Table:
+    table = Table()
+    table.add_column(names[0], no_wrap=True)
+    for column in columns:
+        table.add_column(names[column], justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(line[0], *(line[column] for column in columns))
+    return table
+
+
+def _width(table: Table, console: Console) -> int:
+    return console.measure(table, options=console.options.update(width=WIDEST)).maximum

@@ -1,17 +1,158 @@
 """From the rows of a run to its summary: how well each metric ranks the cells."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from jaxntk.metrics import METRICS, ranking_values
+from jaxntk.metrics import METRICS, Status, ranking_values
 from jaxntk.results.correlation import correlate
 from jaxntk.results.run_folder import mean_over_rows
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.config import ExperimentConfig
+from jaxntk.studies.truth import truth_source
 
 BASELINES = ("params", "flops", "convolutions")
 """Trivial scores, all of them the higher the better."""
+
+ByKey = Mapping[tuple, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of some cells, in the order of the cells.
+
+    Args:
+        scores: for each cell its rows of ``scores.jsonl``, one an initialisation.
+        truths: for each cell its row of ``truth.jsonl``.
+    """
+
+    scores: Sequence[Sequence[Mapping[str, Any]]]
+    truths: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(
+        cls,
+        config: ExperimentConfig,
+        archs: Int[np.ndarray, "num 6"],
+        scores: ByKey,
+        truths: ByKey,
+    ) -> "Rows":
+        """Puts rows into the order of the cells.
+
+        Args:
+            config: names the initialisations.
+            archs: the cells.
+            scores: rows of ``scores.jsonl`` by six digits and seed; none is missing.
+            truths: rows of ``truth.jsonl`` by six digits; none is missing.
+
+        Returns:
+            The rows of these cells.
+        """
+        names = [nasbench201.format_ops(arch) for arch in archs]
+        ordered = [[scores[name, seed] for seed in config.init_seeds] for name in names]
+        return cls(ordered, [truths[(name,)] for name in names])
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " num"]:
+        """Accuracy of each cell, in percent."""
+        return np.array([row["accuracy"] for row in self.truths])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a run has cost, besides what its rows say.
+
+    Args:
+        compilations: how often the kernel was compiled.
+        compile_seconds: how long that took.
+        total_seconds: how long the process ran that ended the run.
+        estimate_bytes: what the executable holds at once; None where it is not known.
+        peak_rss_bytes: the most memory the process has held.
+    """
+
+    compilations: int
+    compile_seconds: float
+    total_seconds: float
+    estimate_bytes: int | None
+    peak_rss_bytes: int
+
+    @classmethod
+    def together(cls, costs: Sequence["Cost"]) -> "Cost":
+        """Adds up the costs of the parts of a run.
+
+        Args:
+            costs: one a part, at least one.
+
+        Returns:
+            The sum of compilations and times, and the largest memory of any part.
+        """
+        estimates = [cost.estimate_bytes for cost in costs if cost.estimate_bytes is not None]
+        return cls(
+            compilations=sum(cost.compilations for cost in costs),
+            compile_seconds=sum(cost.compile_seconds for cost in costs),
+            total_seconds=sum(cost.total_seconds for cost in costs),
+            estimate_bytes=max(estimates, default=None),
+            peak_rss_bytes=max(cost.peak_rss_bytes for cost in costs),
+        )
+
+
+def summarize(
+    config: ExperimentConfig, experiment: str, rows: Rows, data: Mapping[str, Any], cost: Cost
+) -> dict[str, Any]:
+    """Builds the summary of a run whose rows are complete.
+
+    Args:
+        config: the configuration.
+        experiment: its name.
+        rows: the rows of all cells.
+        data: what is said of the images.
+        cost: what the run has cost.
+
+    Returns:
+        The content of ``summary.json``.
+    """
+    return {
+        "experiment": experiment,
+        "truth": describe_truth(truth_source(config), rows.accuracy),
+        "num_archs": len(rows.truths),
+        "num_inits": config.num_inits,
+        "data": dict(data),
+        **correlations(rows.scores, rows.accuracy, config.metrics),
+        "compilations": cost.compilations,
+        "seconds": {
+            "compile": cost.compile_seconds,
+            "score": sum(row["seconds"] for cell in rows.scores for row in cell),
+            "truth": sum(row["seconds"] for row in rows.truths),
+            "total": cost.total_seconds,
+        },
+        "memory": {
+            "estimate_bytes": cost.estimate_bytes,
+            "peak_rss_bytes": cost.peak_rss_bytes,
+        },
+    }
+
+
+def telling_cells(rows: Rows) -> dict[str, int]:
+    """Picks the most and the least accurate cell, whose kernels the report shows.
+
+    Cells whose kernel is zero are passed over: there is nothing to see. The first of equals counts.
+
+    Args:
+        rows: the rows of all cells.
+
+    Returns:
+        The positions of the ``best`` and the ``worst`` cell.
+    """
+    zero = [
+        any(score["status"] == Status.ZERO_KERNEL for score in cell[0]["metrics"].values())
+        for cell in rows.scores
+    ]
+    visible = np.flatnonzero(~np.array(zero)) if not all(zero) else np.arange(len(zero))
+    truth = rows.accuracy[visible]
+    return {"best": int(visible[truth.argmax()]), "worst": int(visible[truth.argmin()])}
 
 
 def correlations(

@@ -156,7 +156,7 @@ def test_archives_that_are_none_are_refused(tmp_path) -> None:
     for source, words in [
         (packed, "which is no folder; give the folder that `tar xf"),
         (tmp_path / "absent", "which is no folder"),
-        (tmp_path / "bare", "meta.pickle.pbz2 in it"),
+        (tmp_path / "bare", r"bare without meta\.pickle\.pbz2; give the folder"),
         (no_cells, "holds no cells"),
     ]:
         with pytest.raises(InputError, match=rf"^source: got .*{words}"):

@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import resource
 import subprocess
@@ -21,6 +22,7 @@ from jaxntk.results.rows import (
     read_rows,
     write_bytes_atomic,
     write_json_atomic,
+    write_rows_atomic,
 )
 
 SCALARS = (
@@ -53,6 +55,31 @@ def test_rows_come_back_as_written(tmp_path_factory, written):
     for row in written:
         append_row(path, row)
     assert read_rows(path) == written
+
+
+@given(written=ROWS)
+def test_rows_written_at_once_are_those_appended(tmp_path_factory, written):
+    folder = tmp_path_factory.mktemp("rows")
+    for row in written:
+        append_row(folder / "appended.jsonl", row)
+    write_rows_atomic(folder / "at_once.jsonl", written)
+    assert read_rows(folder / "at_once.jsonl") == written
+    if written:
+        appended = (folder / "appended.jsonl").read_bytes()
+        assert (folder / "at_once.jsonl").read_bytes() == appended
+
+
+def test_rows_written_at_once_are_whole_or_as_before(tmp_path, fail_half_way):
+    path = tmp_path / "scores.jsonl"
+    write_rows_atomic(path, [{"a": 1}, {"a": 2}])
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="NaN or infinity"):
+        write_rows_atomic(path, [{"a": 1}, {"a": math.nan}])
+    fail_half_way(errno.ENOSPC)
+    with pytest.raises(InputError, match=r"scores\.jsonl cannot be written"):
+        write_rows_atomic(path, [{"a": 3}])
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.jsonl"]
 
 
 def test_numpy_numbers_become_plain_ones(tmp_path):

@@ -10,6 +10,7 @@ from jaxntk.results.run_folder import (
     count_statuses,
     load_run,
     mean_over_inits,
+    read_kernels,
 )
 
 
@@ -98,4 +99,57 @@ def test_kernels_without_labels_are_named(make_run):
     path = make_run() / "kernels.npz"
     np.savez(path, metric="lga", best_gram=np.eye(2), worst_gram=np.eye(2))
     with pytest.raises(InputError, match=r"kernels\.npz.*labels"):
+        load_run(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"config": [1]}, r"config=\[1\]"),
+        ({"config": None}, "config=None"),
+        ({"command": 3}, "command=3"),
+    ],
+)
+def test_a_configuration_of_wrong_types_is_named(make_run, changes, told):
+    folder = make_run()
+    row = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**row, **changes}))
+    with pytest.raises(InputError, match=rf"config\.json: got {told}; give the file as it was"):
+        load_run(folder)
+
+
+def test_a_shard_is_no_run(make_run):
+    folder = make_run()
+    row = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**row, "shard": "2/8"}))
+    (folder / "summary.json").unlink()
+    with pytest.raises(InputError, match=r"shard 2/8 of a run; merge the shards first"):
+        load_run(folder)
+
+
+def test_shards_that_are_not_merged_are_no_run(tmp_path):
+    (tmp_path / "shard-01-of-02").mkdir()
+    with pytest.raises(InputError, match=rf"which holds shards.*: jaxntk merge {tmp_path}$"):
+        load_run(tmp_path)
+
+
+def test_kernels_are_read_as_they_were_written(make_run):
+    path = make_run() / "kernels.npz"
+    with np.load(path) as stored:
+        arrays = {**stored, "best_gram": np.eye(2, dtype=np.float32)}
+    np.savez(path, **arrays)
+    found = read_kernels(path)
+    assert set(found) == set(arrays)
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("name", ["best_accuracy", "best_gram"])
+def test_kernels_that_are_no_numbers_are_named(make_run, name):
+    path = make_run() / "kernels.npz"
+    with np.load(path) as stored:
+        arrays = {**stored, name: np.array(["a", "b"])}
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=r"kernels\.npz: got broken arrays"):
         load_run(path.parent)

@@ -214,14 +214,16 @@ def test_score_prints_every_metric_in_the_exact_modes(batch_norm, capsys):
     assert main(["score", *flags, *size]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    for name in METRICS:
-        assert name in out
-    (line,) = (line for line in out.splitlines() if "421211" in line)
-    values = [cell.strip() for cell in line.strip("│").split("│")][1:]
-    assert len(values) == len(METRICS) + 1
     assert "…" not in out
-    (line,) = (line for line in out.splitlines() if "000000" in line)
-    assert line.count("zero_kernel") == len(METRICS)
+    assert max(map(len, out.splitlines())) <= 80
+    for name in METRICS:
+        assert out.count(f"{name} ") == 1
+    for cell, statuses in (("421211", 0), ("000000", len(METRICS))):
+        lines = [line for line in out.splitlines() if line.startswith(f"│ {cell}")]
+        values = [value for line in lines for value in line.strip("│").split("│")[1:]]
+        assert len(values) == len(METRICS) + 1
+        assert all(value.strip() for value in values)
+        assert sum("zero_kernel" in value for value in values) == statuses
 
 
 def test_one_invalid_initialisation_makes_the_cell_invalid():

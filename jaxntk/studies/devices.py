@@ -1,0 +1,136 @@
+"""Several devices and several processes: a mesh with one axis, and how arrays get onto and off it.
+
+A computation is cut into equal parts; each device computes its parts with the same program, on the
+devices of one machine as on those of several processes that were joined by :func:`join_processes`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Shaped
+
+from jaxntk.errors import InputError
+
+AXIS = "population"
+"""Name of the one axis of the mesh."""
+
+Devices = Sequence[Any]
+"""Of ``jax.Device``, which type checkers take for a variable."""
+
+
+def join_processes(address: str, num_processes: int, process_id: int) -> None:
+    """Makes this process one of several that compute together, each with its own devices.
+
+    Call it once, before anything else is asked of JAX, in every process. On TPU pods and under
+    SLURM ``jax.distributed.initialize()`` finds the three arguments by itself; then this function
+    is not needed.
+
+    Args:
+        address: ``host:port`` of process 0.
+        num_processes: how many there are.
+        process_id: which this is, from 0.
+
+    Raises:
+        InputError: a process number out of range.
+    """
+    if not 0 <= process_id < num_processes:
+        cure = f"number the {num_processes} processes from 0"
+        raise InputError("process_id", process_id, cure)
+    # Only asked for on CPU, where there is a choice.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(address, num_processes, process_id)
+
+
+def population_mesh(devices: Devices | None = None) -> Mesh:
+    """Puts devices in a row.
+
+    Args:
+        devices: by default all there are, those of other processes included.
+
+    Returns:
+        A mesh with one axis.
+
+    Raises:
+        InputError: no device.
+    """
+    chosen = jax.devices() if devices is None else list(devices)
+    if not chosen:
+        raise InputError("devices", "none", "give at least one, or None for all")
+    return Mesh(np.array(chosen), (AXIS,))
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Copies arrays to every device of a mesh.
+
+    Args:
+        mesh: the devices.
+        tree: arrays, the same in every process.
+
+    Returns:
+        The tree, on the devices.
+    """
+    return jax.tree.map(lambda leaf: _put(mesh, PartitionSpec(), leaf), tree)
+
+
+def distribute(mesh: Mesh, tree: Any) -> Any:
+    """Gives each device of a mesh its part of arrays.
+
+    Args:
+        mesh: the devices.
+        tree: arrays whose first axis is a multiple of the number of devices, the same in every
+            process.
+
+    Returns:
+        The tree, on the devices, cut along the first axis.
+    """
+    return jax.tree.map(lambda leaf: _put(mesh, PartitionSpec(AXIS), leaf), tree)
+
+
+def over_parts(mesh: Mesh, fn: Callable[[Any, Any, Any], Any]) -> jax.stages.Wrapped:
+    """Lets every device of a mesh compute one part.
+
+    Args:
+        mesh: the devices.
+        fn: ``(variables, x, work of one part) -> array``, pure.
+
+    Returns:
+        ``(variables, x, work) -> arrays stacked along a first axis``, where the first axis of each
+        array of ``work`` counts the devices. It is jitted.
+    """
+
+    def local(variables: Any, x: Any, work: Any) -> Any:
+        part = jax.tree.map(lambda leaf: leaf[0], work)
+        return jax.tree.map(lambda leaf: leaf[None], fn(variables, x, part))
+
+    whole, cut = PartitionSpec(), PartitionSpec(AXIS)
+    # check_vma: our differentiation rules do not say which of their results differ by device.
+    sharded = jax.shard_map(
+        local, mesh=mesh, in_specs=(whole, whole, cut), out_specs=cut, check_vma=False
+    )
+    return jax.jit(sharded)
+
+
+def gather(array: jax.Array) -> Shaped[np.ndarray, "..."]:
+    """Returns an array that is spread over devices, whole, in every process.
+
+    Args:
+        array: the array; all processes call this with the same one.
+
+    Returns:
+        It, on the host.
+    """
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def _put(mesh: Mesh, spec: PartitionSpec, leaf: Any) -> jax.Array:
+    # Unlike device_put, this needs no word between processes: each takes what its devices need.
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(
+        host.shape, NamedSharding(mesh, spec), lambda index: host[index]
+    )
