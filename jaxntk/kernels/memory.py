@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.traced_program import size_of, temporaries
+from jaxntk.kernels.traced_program import constants, size_of, temporaries
 
 MEMINFO = Path("/proc/meminfo")
 
@@ -105,12 +105,10 @@ def peak_bytes(fn: Callable[..., Any], *args: Any, on_cpu: bool = True) -> PeakB
         PeakBytes(arguments=4000000, outputs=4000000, temporaries=4256000,
                   operation='dot_general/packing')
     """
-    closed = jax.make_jaxpr(fn)(*args)
-    jaxpr = closed.jaxpr
-    constants = sum(size_of(each) for each in closed.consts)
+    jaxpr = jax.make_jaxpr(fn)(*args).jaxpr
     peak = temporaries(jaxpr, on_cpu=on_cpu)
     return PeakBytes(
-        arguments=constants + sum(size_of(var.aval) for var in jaxpr.invars),
+        arguments=constants(jaxpr) + sum(size_of(var.aval) for var in jaxpr.invars),
         outputs=sum(size_of(var.aval) for var in jaxpr.outvars),
         temporaries=peak.size,
         operation=peak.operation,

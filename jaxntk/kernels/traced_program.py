@@ -74,6 +74,23 @@ def temporaries(jaxpr: jax_core.Jaxpr, *, on_cpu: bool) -> Peak:
     return program.peak(owned=(), kept=outputs)
 
 
+def constants(jaxpr: jax_core.Jaxpr) -> int:
+    """Returns the bytes of the arrays that a program, and all inside it, closes over.
+
+    Args:
+        jaxpr: the program.
+
+    Returns:
+        The bytes; a program that is called twice counts once.
+    """
+    programs, found = [jaxpr], {}
+    while programs:
+        program = programs.pop()
+        found.update((var, size_of(var.aval)) for var in program.constvars)
+        programs += [inner for eqn in program.eqns for inner in _inner(eqn)]
+    return sum(found.values())
+
+
 def size_of(aval: Any) -> int:
     """Returns the bytes of an array.
 

@@ -58,12 +58,14 @@ class ScoreConfig:
     """Initialisations a cell is scored with; its score is their mean."""
     init_seed: int = 0
     """Seed of the first initialisation."""
-    outputs: Literal["sum", "trace"] = "sum"
-    """Kernel of the sum of logits, or trace over outputs of the full kernel."""
+    outputs: Literal["sum", "trace", "class_balanced"] = "sum"
+    """Kernel of the sum of logits, trace over outputs, or the trace without the mean of logits."""
     parameters: Literal["lga", "all"] = "lga"
     """Parameters that enter the kernel: the official LGA choice, or all."""
     dtype: Literal["float32", "mixed", "float64"] = "float32"
     """Precision; mixed is float64 activations, float32 kernel. Metrics are evaluated in float64."""
+    matmul_precision: Literal["highest", "high", "default"] = "highest"
+    """Of matrix products and convolutions; lower ones matter on GPU and TPU."""
     tile: int | None = None
     """Images whose kernel is computed at a time, to bound memory; by default all at once."""
     metrics: tuple[str, ...] = tuple(METRICS)

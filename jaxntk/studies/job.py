@@ -54,6 +54,7 @@ class Job:
             parameters=self.config.parameters,
             dtype=self.config.dtype,
             tile=self.config.tile,
+            matmul_precision=self.config.matmul_precision,
         )
 
     @property

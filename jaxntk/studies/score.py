@@ -146,6 +146,7 @@ def kernel_row(
         "outputs": config.outputs,
         "parameters": config.parameters,
         "dtype": config.dtype,
+        "matmul_precision": config.matmul_precision,
         "num_images": config.num_images,
         "params": nasbench201.num_params(arch, **job.sizes),
         "flops": nasbench201.num_flops(arch, **job.sizes, image_size=image_size),

@@ -153,8 +153,13 @@ def test_a_compiled_function_is_traced_once_for_the_estimate_and_the_call():
 
 def test_arrays_that_a_function_closes_over_count_as_arguments():
     weights = jnp.ones((100, 100), jnp.float32)
-    peak = peak_bytes(lambda x: x @ weights, shaped(100, 100))
-    assert peak == PeakBytes(2 * 40_000, 40_000, 100 * 64 * 4, "dot_general/packing")
+
+    def product(x):
+        return x @ weights
+
+    expected = PeakBytes(2 * 40_000, 40_000, 100 * 64 * 4, "dot_general/packing")
+    for fn in (product, jax.jit(product), lambda x: jax.jit(jax.jit(product))(x)):
+        assert peak_bytes(fn, shaped(100, 100)) == expected
 
 
 def test_real_arrays_and_shapes_give_the_same():

@@ -45,6 +45,7 @@ SCORE_KEYS = {
     "outputs",
     "parameters",
     "dtype",
+    "matmul_precision",
     "num_images",
     "params",
     "flops",
