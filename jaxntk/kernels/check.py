@@ -65,12 +65,9 @@ def check_model(
         InputError: examples interact, outputs are random or not finite, or fewer than two examples.
 
     Example:
-        >>> def centred(weights, x):
-        ...     return (x - x.mean(axis=0)) @ weights
-        >>> check_model(centred, jnp.ones((2, 1)), jnp.eye(2))
-        Traceback (most recent call last):
-        ...
-        jaxntk.errors.InputError: apply_fn: got outputs that depend on the other examples ...
+        >>> found = check_model(lambda weights, x: x @ weights, jnp.ones((2, 1)), jnp.eye(2))
+        >>> found.outputs, found.frozen
+        (1, False)
     """
     if len(x) < 2:
         raise InputError("x", f"{len(x)} example", "give at least two, so that they can interact")

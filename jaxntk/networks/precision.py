@@ -16,8 +16,8 @@ def matmul_precision() -> lax.Precision | None:
         is set.
 
     Example:
-        >>> matmul_precision()
-        <Precision.HIGHEST: 2>
+        >>> print(matmul_precision())
+        Precision.HIGHEST
         >>> with jax.default_matmul_precision("bfloat16"):
         ...     print(matmul_precision())
         None

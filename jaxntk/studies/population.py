@@ -9,7 +9,7 @@ so by default it is measured.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,7 @@ def population_kernels(
     x: Float[np.ndarray, "n h w c"],
     archs: Int[np.ndarray, "num 6"],
     *,
-    strategy: Strategy | Literal["auto"] = "auto",
+    strategy: str = "auto",
     chunk: int | None = None,
     init_seed: int = 0,
     devices: Devices | None = None,
@@ -181,7 +181,7 @@ def population_kernels(
     inputs = replicate(mesh, variables), replicate(mesh, images)
     possible = applicable(settings, len(images))
     if strategy != "auto":
-        names: tuple[Strategy, ...] = (strategy,)
+        names: tuple[str, ...] = (strategy,)
     else:
         names = ("map", "routed") if "routed" in possible else possible
     plans = [

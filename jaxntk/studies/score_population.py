@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -61,7 +61,7 @@ def score_population(
     path: Path,
     console: Console,
     *,
-    strategy: Strategy | Literal["auto"] = "auto",
+    strategy: str = "auto",
     chunk: int | None = None,
 ) -> PopulationCost:
     """Scores every cell that has no row yet.

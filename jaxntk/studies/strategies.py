@@ -75,7 +75,7 @@ def applicable(settings: KernelSettings, n: int) -> tuple[Strategy, ...]:
 
 
 def plan(
-    strategy: Strategy,
+    strategy: str,
     network: NasBench201,
     settings: KernelSettings,
     x_shape: tuple[int, ...],
@@ -101,20 +101,17 @@ def plan(
     Raises:
         InputError: an unknown strategy, one that does not apply, or a wrong kernel.
     """
-    if strategy not in get_args(Strategy):
-        known = get_args(Strategy)
-        cure = f"choose from auto, {', '.join(known)}{did_you_mean(strategy, known)}"
-        raise InputError("strategy", repr(strategy), cure)
-    if strategy == "routed":
-        if strategy not in applicable(settings, x_shape[0]):
+    name = _check_strategy(strategy)
+    if name == "routed":
+        if name not in applicable(settings, x_shape[0]):
             cure = "choose map or vmap; routed is for frozen batch normalisation without a tile"
             got = f"routed with batch_norm={settings.batch_norm}, tile={settings.tile}"
             raise InputError("strategy", f"{got}, outputs={settings.outputs}", cure)
         packing = routing.pack(archs, size, multiple=multiple)
         fn = routed_kernels_fn(network, settings, packing.slots)
-        return Plan(strategy, fn, routing.routes(packing), packing.index)
+        return Plan(name, fn, routing.routes(packing), packing.index)
     index, cells = _in_order(archs, size, multiple)
-    return Plan(strategy, _switched_fn(strategy, network, settings, x_shape[1:]), cells, index)
+    return Plan(name, _switched_fn(name, network, settings, x_shape[1:]), cells, index)
 
 
 def routed_kernels_fn(
@@ -160,6 +157,15 @@ def routed_kernels_fn(
         return lax.scan(add_output, zeros, basis)[0]
 
     return kernels
+
+
+def _check_strategy(strategy: str) -> Strategy:
+    for known in get_args(Strategy):
+        if strategy == known:
+            return known
+    names = get_args(Strategy)
+    cure = f"choose from auto, {', '.join(names)}{did_you_mean(strategy, names)}"
+    raise InputError("strategy", repr(strategy), cure)
 
 
 def _switched_fn(
