@@ -16,8 +16,8 @@ def matmul_precision() -> lax.Precision | None:
         is set.
 
     Example:
-        >>> print(matmul_precision())
-        Precision.HIGHEST
+        >>> matmul_precision() is lax.Precision.HIGHEST
+        True
         >>> with jax.default_matmul_precision("bfloat16"):
         ...     print(matmul_precision())
         None
