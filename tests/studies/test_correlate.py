@@ -50,13 +50,18 @@ def test_a_table_without_the_cell(finished, tmp_path, capsys):
     assert "a cell without a row" in line
 
 
+def config_of(config):
+    whole = {"experiment": "own", "command": "jaxntk run", "data_sha256": "0", "config": config}
+    return json.dumps(whole)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
         ("config.json", "{", "broken JSON"),
-        ("config.json", "{}", "no field 'config'"),
-        ("config.json", '{"config": {"dat": 1}}', "did you mean 'data'"),
-        ("config.json", '{"config": {"data": "digits"}}', "no field 'batch_norm'"),
+        ("config.json", "{}", "no field 'experiment'"),
+        ("config.json", config_of({"dat": 1}), "did you mean 'data'"),
+        ("config.json", config_of({"data": "digits"}), "no field 'batch_norm'"),
         ("scores.jsonl", "{}\n", "no ops and init_seed in line 1"),
         ("scores.jsonl", "x\n{}\n", "line 1"),
     ],

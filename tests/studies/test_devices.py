@@ -16,6 +16,9 @@ from jaxntk.studies.devices import join_processes, population_mesh
 from jaxntk.studies.scoring import KernelSettings
 from jaxntk.studies.sharded_images import sharded_kernel
 
+# Each process compiles everything anew: minutes on two cores.
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("distributed_worker.py")
 TIMEOUT_SECONDS = 600

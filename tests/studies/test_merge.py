@@ -29,12 +29,27 @@ def run(*arguments):
     return main([str(argument) for argument in arguments])
 
 
-@pytest.fixture(scope="session")
-def sharded(tmp_path_factory, experiment):
-    """The folder of a run in three shards, none of them merged; not to be changed."""
+@pytest.fixture(scope="module")
+def command(experiment, table):
+    """What the run and its shards are started with, but for the folder."""
+    truth = ("--truth", "cifar10/test/200", "--table", table)
+    return ("run", experiment, *truth, "--num-inits", 2, "--init-seed", 3)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, command):
+    """The folder of the run in one piece; not to be changed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert run(*command, "--out", out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory, command):
+    """The folder of the run in three shards, none of them merged; not to be changed."""
     out = tmp_path_factory.mktemp("sharded") / "run"
-    for index in range(1, COUNT + 1):
-        assert run("run", experiment, "--out", out, "--shard", f"{index}/{COUNT}") == 0
+    for index in (2, 1, 3):
+        assert run(*command, "--out", out, "--shard", f"{index}/{COUNT}") == 0
     return out
 
 
@@ -79,25 +94,26 @@ def test_a_shard_writes_its_own_folder_only(sharded):
     assert set(content(sharded)) == expected
 
 
-def test_shards_have_the_rows_of_the_unsharded_run(sharded, finished):
-    whole = untimed(rows(finished / "scores.jsonl"))
+def test_shards_have_the_rows_of_the_unsharded_run(sharded, whole):
+    scores = untimed(rows(whole / "scores.jsonl"))
+    first, second = scores[: len(scores) // 2], scores[len(scores) // 2 :]
     for index in range(1, COUNT + 1):
         found = untimed(rows(shard(sharded, index) / "scores.jsonl"))
-        assert found == whole[index - 1 :: COUNT]
+        assert found == [*first[index - 1 :: COUNT], *second[index - 1 :: COUNT]]
 
 
-def test_a_merged_run_is_the_unsharded_run(shards, finished, monkeypatch, capsys):
+def test_a_merged_run_is_the_unsharded_run(shards, whole, monkeypatch, capsys):
     before = content(shards)
     monkeypatch.setattr(score, "compile_kernel", None)
     assert run("merge", shards) == 0
     printed = capsys.readouterr().out
     assert "rank correlation with accuracy" in printed
     assert f"report: {shards / 'report.html'}\n" in printed
-    assert_same_run(shards, finished)
+    assert_same_run(shards, whole)
     load_run(shards)
     assert {name: data for name, data in content(shards).items() if name in before} == before
-    merged, whole = (json.loads((f / "config.json").read_text()) for f in (shards, finished))
-    assert merged == {**whole, "command": f"jaxntk merge {shards}", "merged": COUNT}
+    merged, plain = (json.loads((f / "config.json").read_text()) for f in (shards, whole))
+    assert merged == {**plain, "command": f"jaxntk merge {shards}", "merged": COUNT}
 
 
 def test_costs_are_added_up(shards):
@@ -119,7 +135,7 @@ def test_a_merge_is_repeatable(shards):
 
 
 @pytest.mark.parametrize("stopped_in", ["write_rows_atomic", "write_bytes_atomic", "publish"])
-def test_a_merge_that_was_stopped_is_done_again(shards, finished, monkeypatch, stopped_in):
+def test_a_merge_that_was_stopped_is_done_again(shards, whole, monkeypatch, stopped_in):
     def stop(*_arguments):
         raise KeyboardInterrupt
 
@@ -128,63 +144,63 @@ def test_a_merge_that_was_stopped_is_done_again(shards, finished, monkeypatch, s
         assert run("merge", shards) == 130
     assert not (shards / "summary.json").exists()
     assert run("merge", shards) == 0
-    assert_same_run(shards, finished)
+    assert_same_run(shards, whole)
 
 
-def test_shards_of_several_machines(shards, finished, tmp_path):
+def test_shards_of_several_machines(shards, whole, tmp_path):
     first, second, out = (tmp_path / name for name in ("first", "second", "out"))
     for folder, index in ((first, 2), (second, 1), (second, 3)):
         shutil.copytree(shard(shards, index), folder / shard(shards, index).name)
     assert run("merge", first, second, "--out", out) == 0
-    assert_same_run(out, finished)
+    assert_same_run(out, whole)
     assert set(content(first)) == {f"{shard(shards, 2).name}/{name}" for name in SHARD_FILES}
     # The same by the folders of the shards themselves, whatever their names.
     shard(second, 3).rename(second / "third")
     named = (shard(second, 1), shard(first, 2), second / "third")
     assert run("merge", *named) == 0
-    assert_same_run(second, finished)
+    assert_same_run(second, whole)
 
 
 def test_a_merged_run_elsewhere_is_a_run_like_any_other(
-    shards, finished, experiment, tmp_path, monkeypatch
+    shards, whole, command, tmp_path, monkeypatch
 ):
     out = tmp_path / "merged"
     assert run("merge", shards, "--out", out) == 0
     monkeypatch.setattr(score, "compile_kernel", None)
     assert run("correlate", out, "--truth", "own") == 0
-    assert run("run", experiment, "--out", out) == 0
-    assert_same_run(out, finished)
-
-
-def test_order_of_rows_with_several_initialisations(experiment, table, tmp_path):
-    flags = ("--truth", "cifar10/test/200", "--table", table, "--num-inits", 2, "--init-seed", 3)
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    assert run("run", experiment, "--out", whole, *flags) == 0
-    for index in (2, 1):
-        assert run("run", experiment, "--out", out, *flags, f"--shard={index}/2") == 0
-    assert run("merge", out) == 0
-    assert [row["init_seed"] for row in rows(out / "scores.jsonl")] == [3] * 4 + [4] * 4
+    assert run(*command, "--out", out) == 0
     assert_same_run(out, whole)
 
 
-def test_a_shard_that_was_stopped_is_told_and_goes_on(shards, finished, experiment, capsys):
+def test_rows_are_ordered_by_initialisation_first(shards):
+    assert run("merge", shards) == 0
+    assert [row["init_seed"] for row in rows(shards / "scores.jsonl")] == [3] * 4 + [4] * 4
+
+
+def test_training_a_shard_gives_the_accuracies_of_the_whole(experiment, finished, tmp_path):
+    assert run("run", experiment, "--out", tmp_path, "--shard=2/3") == 0
+    expected = untimed(rows(finished / "truth.jsonl"))[1::COUNT]
+    assert untimed(rows(shard(tmp_path, 2) / "truth.jsonl")) == expected
+
+
+def test_a_shard_that_was_stopped_is_told_and_goes_on(shards, whole, command, capsys):
     for name in ("scores.jsonl", "truth.jsonl", "kernels.npz", "finished.json"):
         (shard(shards, 1) / name).unlink()
-    first = (shard(finished, 1).parent / "scores.jsonl").read_text().splitlines(keepends=True)[0]
+    first = (whole / "scores.jsonl").read_text().splitlines(keepends=True)[0]
     (shard(shards, 1) / "scores.jsonl").write_text(first + '{"torn')
     line = refusal(capsys, "merge", shards)
-    assert "shard 1/3 unfinished (1 of 4 rows) of tiny; run what is missing first: " in line
+    assert "shard 1/3 unfinished (1 of 6 rows) of tiny; run what is missing first: " in line
     assert line.endswith(" --shard 1/3")
-    assert run("run", experiment, "--out", shards, "--shard", "1/3") == 0
+    assert run(*command, "--out", shards, "--shard", "1/3") == 0
     assert (shard(shards, 1) / "scores.jsonl").read_text().startswith(first)
     assert run("merge", shards) == 0
-    assert_same_run(shards, finished)
+    assert_same_run(shards, whole)
 
 
 @pytest.mark.parametrize("name", ["kernels.npz", "finished.json"])
 def test_rows_alone_do_not_finish_a_shard(shards, name, capsys):
     (shard(shards, 2) / name).unlink()
-    assert "shard 2/3 unfinished (2 of 2 rows)" in refusal(capsys, "merge", shards)
+    assert "shard 2/3 unfinished (3 of 3 rows)" in refusal(capsys, "merge", shards)
 
 
 def test_missing_shards_are_named(shards, sharded, capsys):
@@ -192,8 +208,8 @@ def test_missing_shards_are_named(shards, sharded, capsys):
     (shard(shards, 2) / "config.json").unlink()
     before = content(shards)
     line = refusal(capsys, "merge", shards)
-    command = json.loads((shard(sharded, 1) / "config.json").read_text())["command"]
-    other = command.replace("--shard 1/3", "--shard 2/3")
+    first = json.loads((shard(sharded, 1) / "config.json").read_text())["command"]
+    other = first.replace("--shard 1/3", "--shard 2/3")
     assert f"got no shard 2/3, 3/3 of tiny; run what is missing first: {other}" in line
     assert content(shards) == before
 
@@ -235,7 +251,7 @@ def test_a_row_twice_is_refused(shards, name, capsys):
     file.write_text(file.read_text() + file.read_text().splitlines(keepends=True)[0])
     line = refusal(capsys, "merge", shards)
     assert f"{file}: got a second row of ops " in line
-    assert "in line 3" in line
+    assert f"in line {len(rows(file))}" in line
 
 
 @pytest.mark.parametrize("name", ["scores.jsonl", "truth.jsonl"])
@@ -272,19 +288,19 @@ def test_other_versions_are_kept_in_the_record(shards):
     assert merged == {**environment, "different_in_shards": {"3/3": {"versions": versions}}}
 
 
-def test_folders_that_hold_no_shards(shards, finished, tmp_path, capsys):
+def test_folders_that_hold_no_shards(shards, whole, tmp_path, capsys):
     assert "which is no folder" in refusal(capsys, "merge", tmp_path / "nowhere")
-    assert "without shards" in refusal(capsys, "merge", finished)
+    assert "without shards" in refusal(capsys, "merge", whole)
     assert "without shards" in refusal(capsys, "merge", shards, tmp_path)
-    shutil.copy(finished / "config.json", shard(shards, 2))
+    shutil.copy(whole / "config.json", shard(shards, 2))
     assert "02-of-03, which holds an unsharded run" in refusal(capsys, "merge", shards)
 
 
-def test_nothing_is_merged_over_another_run(shards, finished, capsys):
-    before = content(finished)
-    line = refusal(capsys, "merge", shards, "--out", finished)
+def test_nothing_is_merged_over_another_run(shards, whole, capsys):
+    before = content(whole)
+    line = refusal(capsys, "merge", shards, "--out", whole)
     assert "which holds a run that was not merged" in line
-    assert content(finished) == before
+    assert content(whole) == before
 
 
 def test_nothing_is_merged_over_another_merged_run(shards, tmp_path, capsys):
@@ -297,17 +313,17 @@ def test_nothing_is_merged_over_another_merged_run(shards, tmp_path, capsys):
     assert content(out) == before
 
 
-def test_folders_that_a_shard_cannot_be_run_in(shards, finished, experiment, tmp_path, capsys):
+def test_folders_that_a_shard_cannot_be_run_in(shards, whole, command, tmp_path, capsys):
     def refused(out, *flags):
         before = content(out)
-        line = refusal(capsys, "run", experiment, "--out", out, *flags)
+        line = refusal(capsys, *command, "--out", out, *flags)
         assert content(out) == before
         return line
 
-    assert "which holds an unsharded run" in refused(finished, "--shard", "1/3")
+    assert "which holds an unsharded run" in refused(whole, "--shard", "1/3")
     rest = tmp_path / "rest"
     rest.mkdir()
-    shutil.copy(finished / "scores.jsonl", rest)
+    shutil.copy(whole / "scores.jsonl", rest)
     assert "which holds an unsharded run" in refused(rest, "--shard", "1/3")
     line = refused(shard(shards, 2), "--shard", "2/3")
     assert f"the folder of shard 2/3 itself; give the folder above it: {shards}" in line
@@ -320,10 +336,10 @@ def test_folders_that_a_shard_cannot_be_run_in(shards, finished, experiment, tmp
     assert "give at most 4 shards" in refused(tmp_path / "new", "--shard", "1/5")
 
 
-def test_a_shard_after_the_merge_has_nothing_to_do(shards, experiment, monkeypatch):
+def test_a_shard_after_the_merge_has_nothing_to_do(shards, command, monkeypatch):
     assert run("merge", shards) == 0
     monkeypatch.setattr(score, "compile_kernel", None)
-    assert run("run", experiment, "--out", shards, "--shard", "3/3") == 0
+    assert run(*command, "--out", shards, "--shard", "3/3") == 0
     assert run("merge", shards) == 0
 
 
