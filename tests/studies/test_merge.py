@@ -13,6 +13,9 @@ from jaxntk.studies import merge as merge_module
 from jaxntk.studies import score
 from tests.tiny_runs import content, numbers, refusal, rows
 
+# Whole runs, each of which compiles anew: minutes on two cores.
+pytestmark = pytest.mark.slow
+
 COUNT = 3
 SHARD_FILES = {
     "config.json",

@@ -22,6 +22,9 @@ from jaxntk.studies.score_population import (
 from jaxntk.studies.whole_space import POPULATION, Options, run_population
 from tests.tiny_runs import rows
 
+# Whole runs, each of which compiles anew: minutes on two cores.
+pytestmark = pytest.mark.slow
+
 # Float32 kernels of two programs: sums in another order.
 RTOL = 2e-3
 METRICS = ("lga", "frobenius", "mean")
