@@ -20,12 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from jax import lax
+from matplotlib.figure import Figure
 from rich.console import Console
 
-from benchmarks.measure import compile_call, run_seconds, set_up, write_record
+from benchmarks.measure import compile_call, run_seconds, save, set_up, style, write_record
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.results import theme
 from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
 
 PROGRAM = "python -m benchmarks.convolution_rate"
@@ -49,7 +51,7 @@ class Options:
     device: str = "cpu"
     """Where to run."""
     out: Path = Path("benchmarks/results/convolution_rate.json")
-    """JSON file to write."""
+    """JSON file to write; the picture goes beside it."""
 
 
 def stages(options: Options) -> list[tuple[int, int]]:
@@ -118,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     write_record(
         options.out, PROGRAM, settings, seconds=times, flops=flops, rates=rates, summary=summary
     )
+    save(figure(rates, machine), options.out.with_suffix(".png"))
     console = Console()
     for name, rate in rates.items():
         console.print(f"{name:34} {best[name] * 1e3:9.2f} ms {rate / 1e9:8.1f} GFLOP/s")
@@ -125,6 +128,38 @@ def main(arguments: list[str] | None = None) -> int:
         if "over" in name:
             console.print(f"{name:34} {value:9.2f}")
     return 0
+
+
+def figure(rates: dict[str, float], convolution_rate: float) -> Figure:
+    """Draws the rates.
+
+    Args:
+        rates: FLOP/s, by what was run.
+        convolution_rate: of the machine, FLOP/s.
+
+    Returns:
+        The figure.
+    """
+    drawn = Figure(figsize=(7.2, 2.8), layout="constrained")
+    drawn.set_facecolor(theme.SURFACE)
+    ax = drawn.subplots()
+    names = list(rates)[::-1]
+    values = [rates[name] / 1e9 for name in names]
+    ours = ("forward and backward", "kernel")
+    colours = [theme.METRIC if name in ours else theme.BASELINE for name in names]
+    ax.barh(names, values, height=0.6, color=colours, linewidth=0)
+    for place, value in enumerate(values):
+        ax.text(value, place, f" {value:.0f}", va="center", fontsize=8, color=theme.MUTED)
+    ax.axvline(convolution_rate / 2e9, color=theme.INK, linewidth=0.8, linestyle="--")
+    ax.margins(x=0.08)
+    style(ax, "GFLOP/s; dashed: half of the convolution rate", "", grid="x")
+    ax.set_title(
+        "NAS-Bench-201, a cell of 3x3 convolutions, against this machine's rates",
+        loc="left",
+        color=theme.INK,
+        fontsize=10,
+    )
+    return drawn
 
 
 def _machine_calls(options: Options) -> tuple[dict[str, Any], dict[str, float]]:

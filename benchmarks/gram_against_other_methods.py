@@ -28,11 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import traverse_util
-from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.measure import compile_call, run_seconds, save, set_up, style, write_record
+from benchmarks.gram_against_other_methods_figure import figure, result_table
+from benchmarks.measure import compile_call, run_seconds, save, set_up, write_record
 from benchmarks.naive_kernel import PerCell, used_paths
 from benchmarks.networks import Mlp, VisionTransformer
 from jaxntk.errors import InputError
@@ -40,8 +39,6 @@ from jaxntk.kernels.empirical import Method, empirical_ntk
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
-from jaxntk.results import theme
-from jaxntk.results.text import seconds, size
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
 
@@ -313,64 +310,6 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return summary
 
 
-def result_table(summary: dict[str, dict[str, float]], title: str) -> Table:
-    """Lays the methods under each other.
-
-    Args:
-        summary: see :func:`summarize`.
-        title: of the table.
-
-    Returns:
-        The table.
-    """
-    table = Table(title=title)
-    for column in ("method", "cases", "with compile", "x gram", "without", "x gram ", "memory"):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for method, entry in summary.items():
-        table.add_row(
-            method,
-            str(entry["cases"]),
-            seconds(entry["seconds"]),
-            f"{entry['times_gram']:.2f}",
-            seconds(entry["seconds_without_compile"]),
-            f"{entry['times_gram_without_compile']:.2f}",
-            size(entry["memory_bytes"]),
-        )
-    return table
-
-
-def figure(summary: dict[str, dict[str, float]], title: str) -> Figure:
-    """Draws, for every method, the time of a case without and with compilation.
-
-    Args:
-        summary: see :func:`summarize`.
-        title: of the picture.
-
-    Returns:
-        The figure.
-    """
-    drawn = Figure(figsize=(7.2, 1.4 + 0.4 * len(summary)), layout="constrained")
-    drawn.set_facecolor(theme.SURFACE)
-    ax = drawn.subplots()
-    names = list(summary)[::-1]
-    for offset, key, alpha, label in (
-        (0.19, "seconds_without_compile", 1.0, "computing"),
-        (-0.19, "seconds", 0.4, "with compilation"),
-    ):
-        values = [summary[name][key] for name in names]
-        colours = [theme.METRIC if name == "gram" else theme.BASELINE for name in names]
-        places = [place + offset for place in range(len(names))]
-        ax.barh(places, values, height=0.34, color=colours, alpha=alpha, linewidth=0, label=label)
-        for place, value in zip(places, values, strict=True):
-            ax.text(value, place, f" {seconds(value)}", va="center", fontsize=7, color=theme.MUTED)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_xscale("log")
-    ax.margins(x=0.12)
-    style(ax, "seconds a kernel: solid computing, pale with compilation", "", grid="x")
-    ax.set_title(title, loc="left", color=theme.INK, fontsize=10)
-    return drawn
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the benchmark.
 
@@ -400,7 +339,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = {key: value for key, value in asdict(options).items() if key != "out"}
     write_record(out, command, settings, rows=rows, summary=summary)
     title = f"{options.case}, n = {options.n}, {options.device}: one kernel of the summed logits"
-    save(figure(summary, title), out.with_suffix(".png"))
+    save(figure(rows, summary, title), out.with_suffix(".png"))
     console.print(result_table(summary, title))
     worst = max(entry["largest_relative_error"] for entry in summary.values())
     if not worst <= TOLERANCE:

@@ -1,7 +1,7 @@
 """Strict JAX, checked array shapes, and the folders and options that the tests share."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,9 +15,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Walks over traced programs, whose every step is a call, and which have no arrays to check.
+UNCHECKED = ("jaxntk.kernels.liveness", "jaxntk.kernels.traced_program")
+MODULES = [
+    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+    for path in (REPOSITORY / "jaxntk").rglob("*.py")
+    if path.stem != "__init__"
+]
+
 # The hook only reaches modules that are imported after it. It is never removed: the package is
 # first imported while pytest collects, and stays as it was then.
-jaxtyping.install_import_hook("jaxntk", "beartype.beartype")
+jaxtyping.install_import_hook(sorted(set(MODULES) - set(UNCHECKED)), "beartype.beartype")
 
 # Compilation makes the first example slow, and a test has to say the same thing twice.
 hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
@@ -35,6 +43,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _float32_by_default() -> Iterator[None]:
+    """Undoes what a command that ran in this process set for its own."""
+    yield
+    jax.config.update("jax_enable_x64", False)
 
 
 def _shared_folder(variable: str, name: str) -> Path:

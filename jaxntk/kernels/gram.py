@@ -18,7 +18,7 @@ from jaxtyping import Array, Shaped
 
 from jaxntk.kernels.coverage import marker
 from jaxntk.kernels.layer_kernels import LayerKernels, assemble, tiles_of, zero_kernels
-from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis
+from jaxntk.kernels.outputs import ApplyFn, Outputs, check_outputs, flat_outputs, output_basis
 from jaxntk.kernels.parameters import Places, by_path
 from jaxntk.networks.linen_gram import linen_rules
 
@@ -54,10 +54,10 @@ def gram_kernels(
     """
     rows, columns = block or (len(x), len(x))
     flat = flat_outputs(apply_fn)
-    count = jax.eval_shape(flat, params, x).shape[1]
     each = 1
-    if outputs == "full":
-        each, x = count, jnp.repeat(x, count, axis=0)
+    if check_outputs(outputs) == "full":
+        each = jax.eval_shape(flat, params, x).shape[1]
+        x = jnp.repeat(x, each, axis=0)
     zeros = zero_kernels(places, (rows * each, columns * each), parameter_dtype(params))
 
     def out(grams: LayerKernels) -> Array:
@@ -65,9 +65,9 @@ def gram_kernels(
             return flat(with_places(params, grams), x)
 
     primal, pull_back = jax.vjp(out, zeros)
-    basis = output_basis(outputs, count, primal.dtype)
+    basis = output_basis(outputs, primal.shape[1], primal.dtype)
     if outputs == "full":
-        return pull_back(jnp.tile(basis, (len(x) // count, 1)))[0]
+        return pull_back(jnp.tile(basis, (len(x) // each, 1)))[0]
     if len(basis) == 1:
         return pull_back(jnp.broadcast_to(basis, primal.shape))[0]
 

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.outputs import ApplyFn
-from jaxntk.networks.gram_rules import forward_mode
+from jaxntk.networks.forward_mode import forward_mode
 
 
 def linearized(apply_fn: ApplyFn, params0: Any) -> ApplyFn:

@@ -17,7 +17,7 @@ from jaxntk.kernels.gram import Params, parameter_dtype
 from jaxntk.kernels.neural_tangents_import import import_neural_tangents
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis, output_count
 from jaxntk.kernels.parameters import Path, Places, by_path
-from jaxntk.networks.gram_rules import forward_mode
+from jaxntk.networks.forward_mode import forward_mode
 from jaxntk.networks.precision import matmul_precision
 
 NeuralTangentsMethod = Literal[

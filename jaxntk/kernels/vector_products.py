@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.outputs import ApplyFn, flat_outputs, output_count
-from jaxntk.networks.gram_rules import forward_mode
+from jaxntk.networks.forward_mode import forward_mode
 
 
 def ntk_vector_product(

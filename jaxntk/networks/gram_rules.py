@@ -30,9 +30,7 @@ differentiation's own convolution gradients far slower inside ``scan`` and ``swi
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
@@ -42,31 +40,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxntk.networks.conv_grads import ConvWindow, conv_example_grads, conv_weight_grad
+from jaxntk.networks.forward_mode import in_forward_mode
 from jaxntk.networks.precision import matmul_precision
 
 Gram = Float[Array, "rows columns"]
 Place = Float[Array, "..."]
 """Zeros of the shape of the kernel wanted. Without differentiation any shape will do."""
-
-
-_forward_mode = ContextVar("forward_mode", default=False)
-
-
-@contextmanager
-def forward_mode() -> Iterator[None]:
-    """Makes the operations of this module plain ones, which JAX differentiates in its own way.
-
-    JAX has no forward mode through a rule for the reverse mode. What needs it (Jacobian-vector
-    products, linearisation) is traced inside this context; no kernel is read off there.
-
-    Yields:
-        Nothing.
-    """
-    token = _forward_mode.set(True)
-    try:
-        yield
-    finally:
-        _forward_mode.reset(token)
 
 
 def _with_rule(
@@ -80,7 +59,7 @@ def _with_rule(
 
     @wraps(primal)
     def operation(*arguments: Any) -> Array:
-        return primal(*arguments) if _forward_mode.get() else rule(*arguments)
+        return primal(*arguments) if in_forward_mode() else rule(*arguments)
 
     return operation
 

@@ -23,8 +23,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jaxntk.networks.forward_mode import in_forward_mode
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import (
+    MOMENTS,
     BatchNorm,
     ConvParameters,
     Dense,
@@ -105,14 +107,28 @@ class Edge(nn.Module):
         }
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), x.dtype)
         var = self.variable("batch_stats", "var", jnp.ones, (channels,), x.dtype)
-        # Without recomputation the switch would save what every branch needs, zeros included.
-        apply = jax.checkpoint(partial(apply_operation, normalizer=self.normalizer))
-        out, used = apply(
-            op, x, convolutions, tuple(moment.value.astype(x.dtype) for moment in (mean, var))
-        )
+        stored = tuple(moment.value.astype(x.dtype) for moment in (mean, var))
+        apply = _remade_operation(self.normalizer, in_forward_mode())
+        out, used = apply(op, x, convolutions, stored)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             mean.value, var.value = used
         return out
+
+
+@cache
+def _remade_operation(normalizer: Normalizer, forward: bool) -> Callable[..., Any]:
+    """Returns :func:`apply_operation`, recomputed in the backward pass and traced once a shape.
+
+    In forward mode it is another function, so that neither mode meets traces of the other.
+    """
+    del forward
+    # Edges of one shape share the trace of one function and of its derivatives.
+    traced_once = jax.jit(partial(apply_operation, normalizer=normalizer))
+    # Without recomputation the switch would save what every branch needs, zeros included. With
+    # frozen statistics the derivative of a normalised convolution needs its input and its variance
+    # only; kept, the variance spares the backward pass the convolution itself.
+    keep = jax.checkpoint_policies.save_only_these_names(MOMENTS)
+    return jax.checkpoint(traced_once, policy=keep)
 
 
 def apply_operation(
@@ -298,8 +314,10 @@ def init_variables(
     Returns:
         ``{"params": ..., "batch_stats": ...}``.
     """
+    # What is drawn does not depend on the mode, so one compilation serves all of them.
+    drawn = network.clone(batch_norm=BatchNormMode.STORED)
     # A Flax module is a frozen dataclass and hashes by value, which pyright does not see.
-    init = _init_fn(network, image_shape, jnp.dtype(dtype))  # pyright: ignore[reportArgumentType]
+    init = _init_fn(drawn, image_shape, jnp.dtype(dtype))  # pyright: ignore[reportArgumentType]
     return init(key)
 
 

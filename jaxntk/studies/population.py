@@ -9,6 +9,7 @@ so by default it is measured.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError
+from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, largest_tile
 from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.spaces.nasbench201 import check_archs
 from jaxntk.studies.devices import (
@@ -28,6 +30,7 @@ from jaxntk.studies.devices import (
     population_mesh,
     replicate,
 )
+from jaxntk.studies.memory_plan import SHARE
 from jaxntk.studies.scoring import ACTIVATIONS, PARAMETERS, KernelSettings
 from jaxntk.studies.strategies import Plan, Strategy, applicable, plan
 
@@ -53,12 +56,21 @@ class Chunk(NamedTuple):
     gram_KxNxN: Float[np.ndarray, "k n n"]
 
 
+class _Fitted(NamedTuple):
+    """A plan, the function that computes one chunk of it, and the memory that this takes."""
+
+    plan: Plan
+    fn: jax.stages.Wrapped
+    estimate: MemoryEstimate
+
+
 class _Compiled(NamedTuple):
     """A plan and the program that computes one chunk of it."""
 
     plan: Plan
     run: Callable[[Any], jax.Array]
     seconds: float
+    estimate: MemoryEstimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +85,7 @@ class PopulationKernels:
         rates: measured cells a second of each strategy that was tried, compilation excluded;
             empty if the strategy was given.
         compile_seconds: what compiling took, all strategies that were tried together.
+        estimate: the memory that a chunk takes on one device, from shapes alone.
         num: cells in the population.
         chunk: cells in a chunk.
         devices: how many there are.
@@ -81,6 +94,7 @@ class PopulationKernels:
     strategy: Strategy
     rates: dict[str, float]
     compile_seconds: float
+    estimate: MemoryEstimate
     num: int
     chunk: int
     devices: int
@@ -141,7 +155,8 @@ def population_kernels(
         archs: the cells.
         strategy: ``map``, ``vmap``, ``routed``, or ``auto``.
         chunk: cells computed together, a multiple of the number of devices; None for 8 on each CPU
-            and 50 on each other device. Memory grows with it, but for ``map``.
+            and 50 on each other device, or as many as fit into its memory. Memory grows with it,
+            but for ``map``.
         init_seed: seed of the initialisation, shared by all cells.
         devices: by default all there are, those of other processes included.
         progress: called as ``progress(done, num)`` after each chunk.
@@ -150,8 +165,8 @@ def population_kernels(
         The kernels, to iterate over.
 
     Raises:
-        InputError: no cell, a wrong chunk, a strategy that is unknown or does not apply, or
-            float64 without ``jax_enable_x64``.
+        InputError: no cell, a wrong chunk or one that does not fit into memory, a strategy that is
+            unknown or does not apply, or float64 without ``jax_enable_x64``.
 
     Example:
         >>> from jaxntk.networks.nasbench201 import BatchNormMode
@@ -184,10 +199,14 @@ def population_kernels(
         names: tuple[str, ...] = (strategy,)
     else:
         names = ("map", "routed") if "routed" in possible else possible
-    plans = [
-        plan(name, network, settings, x.shape, archs, size, multiple=mesh.size) for name in names
+
+    def planned(name: str, cells: int) -> Plan:
+        return plan(name, network, settings, x.shape, archs, cells, multiple=mesh.size)
+
+    candidates = [
+        _compile(mesh, _fit(mesh, partial(planned, name), size, inputs, chunk), inputs)
+        for name in names
     ]
-    candidates = [_compile(mesh, each, inputs) for each in plans]
     rates: dict[str, float] = {}
     if len(candidates) > 1:
         rates = {each.plan.strategy: _rate(each, mesh.size, len(archs)) for each in candidates}
@@ -196,8 +215,9 @@ def population_kernels(
         strategy=best.plan.strategy,
         rates=rates,
         compile_seconds=sum(each.seconds for each in candidates),
+        estimate=best.estimate,
         num=len(archs),
-        chunk=size * mesh.size,
+        chunk=best.plan.index.shape[1] * mesh.size,
         devices=mesh.size,
         _compiled=best,
         _progress=progress,
@@ -217,15 +237,54 @@ def _part_size(chunk: int | None, mesh: Mesh, num: int) -> int:
     return min(size, -(-num // mesh.size))
 
 
-def _compile(mesh: Mesh, plan: Plan, inputs: tuple[Any, Any]) -> _Compiled:
+def _fit(
+    mesh: Mesh,
+    planned: Callable[[int], Plan],
+    size: int,
+    inputs: tuple[Any, Any],
+    chunk: int | None,
+) -> _Fitted:
+    """Plans parts of some size or, unless that size was asked for, of a smaller one that fits."""
+
+    @cache
+    def fitted(cells: int) -> _Fitted:
+        each = planned(cells)
+        fn = over_parts(mesh, each.fn)
+        estimate = estimate_memory(fn, *inputs, distribute(mesh, _chunk(each.work, 0, mesh.size)))
+        return _Fitted(each, fn, estimate)
+
+    def bytes_of(cells: int) -> int:
+        # The devices of a CPU share one memory.
+        sharing = mesh.size if fitted(cells).estimate.device == "cpu" else 1
+        return sharing * fitted(cells).estimate.peak.total
+
+    available = fitted(size).estimate.available
+    if available is None or bytes_of(size) <= SHARE * available:
+        return fitted(size)
+    if chunk is not None:
+        if bytes_of(size) <= available:
+            return fitted(size)
+        cure = "give a smaller one, or None to have it chosen"
+        raise InputError("chunk", f"{chunk}, which takes {fitted(size).estimate}", cure)
+    try:
+        return fitted(largest_tile(bytes_of, size, int(SHARE * available)))
+    except InputError as error:
+        cure = "give fewer, or settings with a tile"
+        got = f"{len(inputs[1])} images, one cell of which takes {fitted(1).estimate}"
+        raise InputError("x", got, cure) from error
+
+
+def _compile(mesh: Mesh, fitted: _Fitted, inputs: tuple[Any, Any]) -> _Compiled:
     def put(work: Any) -> Any:
         return distribute(mesh, work)
 
     start = time.perf_counter()
-    executable = over_parts(mesh, plan.fn).lower(*inputs, put(_chunk(plan.work, 0, mesh.size)))
-    compiled = executable.compile()
+    first = put(_chunk(fitted.plan.work, 0, mesh.size))
+    compiled = fitted.fn.lower(*inputs, first).compile()
     seconds = time.perf_counter() - start
-    return _Compiled(plan, lambda work: compiled(*inputs, put(work)), seconds)
+    return _Compiled(
+        fitted.plan, lambda work: compiled(*inputs, put(work)), seconds, fitted.estimate
+    )
 
 
 def _chunk(work: Any, start: int, parts: int) -> Any:

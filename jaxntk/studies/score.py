@@ -1,28 +1,27 @@
 """Scores cells, one row a cell and initialisation, each on disk before the next is begun."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
 
-from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, evaluate
-from jaxntk.results.rows import append_row, write_json_atomic
+from jaxntk.results.rows import append_row, read_json, write_json_atomic
 from jaxntk.results.run_folder import mean_over_rows
 from jaxntk.results.text import size
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import ScoreConfig
 from jaxntk.studies.job import Job, prepare
+from jaxntk.studies.memory_plan import plan_memory
 from jaxntk.studies.progress import track
-from jaxntk.studies.scoring import CompiledKernel, compile_kernel
+from jaxntk.studies.scoring import CompiledKernel, compile_program
 
 GetKernel = Callable[[], CompiledKernel]
 WIDEST = 1000
@@ -30,6 +29,8 @@ WIDEST = 1000
 
 def compile_for_run(job: Job, out: Path, console: Console) -> CompiledKernel:
     """Compiles the kernel of a run and notes what this process paid for it in the run's folder.
+
+    A run that goes on takes the tile that it began with, as tiles change the rounding.
 
     Args:
         job: the job.
@@ -42,18 +43,23 @@ def compile_for_run(job: Job, out: Path, console: Console) -> CompiledKernel:
     Raises:
         InputError: the kernel needs more memory than the machine has.
     """
+    path = out / run_folder.COMPILATION
+    begun = read_json(path) if path.exists() else {}
+    if begun.get("tile") is not None:
+        job = replace(job, config=replace(job.config, tile=begun["tile"]))
     kernel = compile_checked(job, console)
     record = {
         "compilations": kernel.compilations,
         "seconds": kernel.compile_seconds,
         "memory_bytes": kernel.memory_bytes,
+        "tile": kernel.settings.tile,
     }
-    write_json_atomic(out / run_folder.COMPILATION, record)
+    write_json_atomic(path, record)
     return kernel
 
 
 def compile_checked(job: Job, console: Console) -> CompiledKernel:
-    """Compiles the kernel of a job and says how long it took and what it will hold.
+    """Plans the memory of a job's kernel, compiles it, and says what both gave.
 
     Args:
         job: the job.
@@ -65,11 +71,16 @@ def compile_checked(job: Job, console: Console) -> CompiledKernel:
     Raises:
         InputError: the kernel needs more memory than the machine has.
     """
+    program, estimate = plan_memory(job.network, job.settings, job.batch.x.shape)
+    console.print(f"memory, estimated from shapes: {estimate}", highlight=False)
+    tile = program.settings.tile
+    if tile != job.config.tile:
+        line = f"tile: {tile} of {job.config.num_images} images at a time, as all do not fit"
+        console.print(line, highlight=False)
     console.print("compiling the kernel, once for all cells ...", highlight=False)
-    kernel = compile_kernel(job.network, job.settings, job.batch.x)
-    check_memory(kernel.memory_bytes)
-    line = f"compiled in {kernel.compile_seconds:.1f} s; it will hold {size(kernel.memory_bytes)}"
-    console.print(line, highlight=False)
+    kernel = compile_program(program, job.batch.x)
+    needs = "" if kernel.memory_bytes is None else f"; it will hold {size(kernel.memory_bytes)}"
+    console.print(f"compiled in {kernel.compile_seconds:.1f} s{needs}", highlight=False)
     return kernel
 
 
@@ -175,27 +186,6 @@ def exact_zero(
     if config.parameters == "lga" and not nasbench201.is_connected(arch):
         return np.zeros_like(gram_NxN)
     return gram_NxN
-
-
-def check_memory(needed: int | None) -> None:
-    """Refuses a kernel that cannot fit into the machine's memory.
-
-    Args:
-        needed: bytes, or None where it is not known.
-
-    Raises:
-        InputError: it is more than the device, or on CPU the machine, has.
-    """
-    stats = jax.devices()[0].memory_stats() or {}
-    available = stats.get("bytes_limit", physical_memory())
-    if needed is not None and needed > available:
-        cure = "give a tile (images computed at a time), or fewer num_images"
-        raise InputError("num_images", f"a kernel of {size(needed)} on {size(available)}", cure)
-
-
-def physical_memory() -> int:
-    """Returns the machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def print_scores(config: ScoreConfig, console: Console) -> None:

@@ -163,6 +163,7 @@ def _told(kernels: PopulationKernels, cells: int) -> str:
     return (
         f"{kernels.num} kernels of {cells} cells, {kernels.chunk} at a time on "
         f"{kernels.devices} device(s); compiled in {kernels.compile_seconds:.1f} s\n"
+        f"memory of a chunk, estimated from shapes: {kernels.estimate}\n"
         f"strategy: {kernels.strategy}{measured}"
     )
 

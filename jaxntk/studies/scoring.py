@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import jax
@@ -16,6 +16,7 @@ from jaxntk.kernels.coupled import coupled_kernels
 from jaxntk.kernels.coverage import gram_coverage
 from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import LayerKernels, total
+from jaxntk.kernels.memory import MemoryEstimate, estimate_memory
 from jaxntk.kernels.outputs import Outputs, check_outputs
 from jaxntk.kernels.parameters import ParameterChoice, Places, select
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
@@ -55,6 +56,7 @@ class KernelSettings:
     matmul_precision: str = "highest"
 
 
+@cache
 def kernel_places(network: NasBench201, image: tuple[int, ...], choice: ParameterChoice) -> Places:
     """Lists the parameters of a network that enter its kernel, without computing anything.
 
@@ -72,7 +74,8 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
     frozen = network.clone(batch_norm=BatchNormMode.FROZEN)
     x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
     arch = jnp.zeros(6, jnp.int32)
-    shapes = jax.eval_shape(frozen.init, jax.random.key(0), x, arch)
+    draw = partial(init_variables, network, image_shape=image, dtype=jnp.dtype("float32"))
+    shapes = jax.eval_shape(draw, jax.random.key(0))
     rest = {
         "batch_stats": jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes["batch_stats"])
     }
@@ -140,6 +143,71 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
         )
 
     return kernels
+
+
+@dataclass(frozen=True, eq=False)
+class KernelProgram:
+    """The kernel of any cell on a batch of some shape, before it is compiled.
+
+    Made by :func:`kernel_program`.
+
+    Args:
+        network: the network.
+        settings: the kernel it computes.
+        shapes: of variables, images and cell.
+        fn: ``(variables, x, arch) -> (n, n)``, jitted; estimating and compiling share its trace.
+        traces: grows by one whenever ``fn`` is traced.
+    """
+
+    network: NasBench201
+    settings: KernelSettings
+    shapes: tuple[Any, Any, Any]
+    fn: jax.stages.Wrapped
+    traces: list[None]
+
+    def estimate(self) -> MemoryEstimate:
+        """Returns the memory that the kernel will take, from shapes alone."""
+        return estimate_memory(self.fn, *self.shapes)
+
+
+def kernel_program(
+    network: NasBench201, settings: KernelSettings, x_shape: tuple[int, ...]
+) -> KernelProgram:
+    """Prepares the kernel of a network for batches of one shape; computes nothing.
+
+    Args:
+        network: the network; its own batch-normalisation mode is not used.
+        settings: the kernel wanted.
+        x_shape: of the images, ``(n, height, width, channels)``.
+
+    Returns:
+        The program.
+
+    Raises:
+        InputError: float64 without ``jax_enable_x64``, or images that are no (n, h, w, c) array.
+    """
+    if settings.dtype != "float32" and not jax.config.read("jax_enable_x64"):
+        raise InputError(
+            "dtype", settings.dtype, "call jax.config.update('jax_enable_x64', True) first"
+        )
+    if len(x_shape) != 4 or any(side == 0 or side % IMAGE_MULTIPLE for side in x_shape[1:3]):
+        cure = f"give (n, height, width, channels), both sides multiples of {IMAGE_MULTIPLE} pixels"
+        raise InputError("x", f"shape {x_shape}", cure)
+    kernels = layer_kernel_fn(network, settings, x_shape[1:])
+    traces: list[None] = []
+
+    def kernel(variables: Any, x: Array, arch: Array) -> Array:
+        traces.append(None)
+        return total(kernels(variables, x, arch))
+
+    dtype = jnp.dtype(PARAMETERS[settings.dtype])
+    draw = partial(init_variables, network, image_shape=x_shape[1:], dtype=dtype)
+    shapes = (
+        jax.eval_shape(draw, jax.random.key(0)),
+        jax.ShapeDtypeStruct(x_shape, ACTIVATIONS[settings.dtype]),
+        jax.ShapeDtypeStruct((6,), jnp.int32),
+    )
+    return KernelProgram(network, settings, shapes, jax.jit(kernel), traces)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,34 +288,31 @@ def compile_kernel(
     Raises:
         InputError: float64 without ``jax_enable_x64``, or images that are no (n, h, w, c) array.
     """
-    if settings.dtype != "float32" and not jax.config.read("jax_enable_x64"):
-        raise InputError(
-            "dtype", settings.dtype, "call jax.config.update('jax_enable_x64', True) first"
-        )
-    if x.ndim != 4 or any(side == 0 or side % IMAGE_MULTIPLE for side in x.shape[1:3]):
-        cure = f"give (n, height, width, channels), both sides multiples of {IMAGE_MULTIPLE} pixels"
-        raise InputError("x", f"shape {x.shape}", cure)
-    images = jnp.asarray(x, ACTIVATIONS[settings.dtype])
-    dtype = jnp.dtype(PARAMETERS[settings.dtype])
-    kernels = layer_kernel_fn(network, settings, images.shape[1:])
+    return compile_program(kernel_program(network, settings, x.shape), x)
 
-    traces = 0
 
-    def kernel(variables: Any, x: Array, arch: Array) -> Array:
-        nonlocal traces
-        traces += 1
-        return total(kernels(variables, x, arch))
+def compile_program(program: KernelProgram, x: Float[np.ndarray, "n h w c"]) -> CompiledKernel:
+    """Compiles a prepared kernel.
 
-    variables = jax.eval_shape(
-        partial(init_variables, network, image_shape=images.shape[1:], dtype=dtype),
-        jax.random.key(0),
-    )
+    Args:
+        program: the kernel.
+        x: the images, standardised, of the shape that it was prepared for.
+
+    Returns:
+        A function of the cell.
+    """
+    images = jnp.asarray(x, ACTIVATIONS[program.settings.dtype])
     start = time.perf_counter()
-    arch = jax.ShapeDtypeStruct((6,), jnp.int32)
-    executable = jax.jit(kernel).lower(variables, images, arch).compile()
+    executable = program.fn.lower(*program.shapes).compile()
     seconds = time.perf_counter() - start
     return CompiledKernel(
-        network, settings, images, executable, seconds, _memory_bytes(executable), traces
+        program.network,
+        program.settings,
+        images,
+        executable,
+        seconds,
+        _memory_bytes(executable),
+        len(program.traces),
     )
 
 

@@ -1,12 +1,14 @@
 """The linearised network against its Taylor expansion written out with a Jacobian, in float64."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.linearized import linearized
 from tests.kernels.small_functions import FUNCTIONS, case, dense_params, jacobian, outputs
+from tests.networks import tiny
 
 
 def shifted(params, step):
@@ -62,3 +64,19 @@ def test_other_parameters_are_refused():
         linear(params0 | {"more": np.zeros(1)}, x)
     with pytest.raises(InputError, match=r"^params\['bias'\]: got nothing; "):
         linear({key: leaf for key, leaf in params0.items() if key != "bias"}, x)
+
+
+def test_a_network_that_ran_before_is_still_linearised():
+    net = tiny.network(cells_per_stage=1, batch_norm=tiny.BatchNormMode.STORED)
+    variables = tiny.variables(net)
+    x, arch = jnp.asarray(tiny.images()), jnp.asarray(tiny.ALL_OPS, jnp.int32)
+
+    def apply_fn(params, x):
+        return net.apply({**variables, "params": params}, x, arch)
+
+    params = variables["params"]
+    gradient = jax.grad(lambda params: apply_fn(params, x).sum())(params)
+    moved = jax.tree.map(lambda leaf, slope: leaf + 1e-3 * slope, params, gradient)
+    rise = linearized(apply_fn, params)(moved, x).sum() - apply_fn(params, x).sum()
+    square = sum(jnp.vdot(slope, slope) for slope in jax.tree.leaves(gradient))
+    np.testing.assert_allclose(rise, 1e-3 * square, rtol=1e-10)

@@ -1,0 +1,92 @@
+"""How the comparison of the methods is laid out as a table and drawn."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from benchmarks.measure import style
+from jaxntk.results import theme
+from jaxntk.results.text import seconds, size
+
+MARKS = ("o-", "s--", "^-.", "D:", "v--")
+
+
+def result_table(summary: dict[str, dict[str, float]], title: str) -> Table:
+    """Lays the methods under each other.
+
+    Args:
+        summary: see :func:`summarize`.
+        title: of the table.
+
+    Returns:
+        The table.
+    """
+    table = Table(title=title)
+    for column in ("method", "cases", "with compile", "x gram", "without", "x gram ", "memory"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for method, entry in summary.items():
+        table.add_row(
+            method,
+            str(entry["cases"]),
+            seconds(entry["seconds"]),
+            f"{entry['times_gram']:.2f}",
+            seconds(entry["seconds_without_compile"]),
+            f"{entry['times_gram_without_compile']:.2f}",
+            size(entry["memory_bytes"]),
+        )
+    return table
+
+
+def figure(rows: list[dict[str, Any]], summary: dict[str, dict[str, float]], title: str) -> Figure:
+    """Draws the time of a kernel for every method and, for several cells, how their times add up.
+
+    Args:
+        rows: one a case and method.
+        summary: means over cases, for every method.
+        title: of the picture.
+
+    Returns:
+        The figure.
+    """
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    several = len(cases) > 1
+    drawn = Figure(figsize=(7.2, 1.6 + 0.4 * len(summary) + 2.6 * several), layout="constrained")
+    drawn.set_facecolor(theme.SURFACE)
+    ratios = [0.4 * len(summary), 2.4][: 1 + several]
+    axes = drawn.subplots(1 + several, squeeze=False, height_ratios=ratios)[:, 0]
+    _bars(axes[0], summary)
+    axes[0].set_title(title, loc="left", color=theme.INK, fontsize=10)
+    if several:
+        _sums(axes[1], rows, cases)
+    return drawn
+
+
+def _bars(ax: Any, summary: dict[str, dict[str, float]]) -> None:
+    names = list(summary)[::-1]
+    for offset, key, alpha in ((0.19, "seconds_without_compile", 1.0), (-0.19, "seconds", 0.4)):
+        values = [summary[name][key] for name in names]
+        colours = [theme.METRIC if name == "gram" else theme.BASELINE for name in names]
+        places = [place + offset for place in range(len(names))]
+        ax.barh(places, values, height=0.34, color=colours, alpha=alpha, linewidth=0)
+        for place, value in zip(places, values, strict=True):
+            ax.text(value, place, f" {seconds(value)}", va="center", fontsize=7, color=theme.MUTED)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_xscale("log")
+    ax.margins(x=0.12)
+    style(ax, "seconds a kernel: solid computing, pale with compilation", "", grid="x")
+
+
+def _sums(ax: Any, rows: list[dict[str, Any]], cases: list[str]) -> None:
+    """Draws seconds, compilations included, over the number of architectures."""
+    for method, mark in zip(dict.fromkeys(row["method"] for row in rows), MARKS, strict=False):
+        mine = [row for row in rows if row["method"] == method]
+        each = [row["compile_seconds"] + np.median(row["run_seconds"]) for row in mine]
+        colour = theme.METRIC if method == "gram" else theme.BASELINE
+        count = range(1, len(mine) + 1)
+        ax.plot(count, np.cumsum(each), mark, color=colour, label=method, markersize=4, linewidth=1)
+    ax.set_xticks(range(1, len(cases) + 1))
+    ax.set_yscale("log")
+    style(ax, "architectures", "seconds, with compilation")
+    ax.legend(frameon=False, fontsize=8, labelcolor=theme.INK)

@@ -1,0 +1,35 @@
+"""Whether the operations of :mod:`jaxntk.networks.gram_rules` are plain ones for the moment."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_forward_mode = ContextVar("forward_mode", default=False)
+
+
+@contextmanager
+def forward_mode() -> Iterator[None]:
+    """Makes the operations with Gram rules plain ones, which JAX differentiates in its own way.
+
+    JAX has no forward mode through a rule for the reverse mode. What needs it (Jacobian-vector
+    products, linearisation) is traced inside this context; no kernel is read off there. A function
+    that was jitted and called outside keeps the trace it has: what is to be traced in both modes
+    goes without a ``jit`` of its own.
+
+    Yields:
+        Nothing.
+    """
+    token = _forward_mode.set(True)
+    try:
+        yield
+    finally:
+        _forward_mode.reset(token)
+
+
+def in_forward_mode() -> bool:
+    """Tells whether this is inside :func:`forward_mode`.
+
+    Returns:
+        Whether it is.
+    """
+    return _forward_mode.get()
