@@ -11,7 +11,7 @@ normalisation, ReLU and sums. The whole kernel is put beside the rate of a large
 """
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
         "kernel_over_matrix": rates["kernel"] / rates["matrix product"],
         "forward_backward_over_kernel_time": best["forward and backward"] / best["kernel"],
     }
-    settings = {key: value for key, value in asdict(options).items() if key != "out"}
     write_record(
-        options.out, PROGRAM, settings, seconds=times, flops=flops, rates=rates, summary=summary
+        options.out, PROGRAM, options, seconds=times, flops=flops, rates=rates, summary=summary
     )
     save(figure(rates, machine), options.out.with_suffix(".png"))
     console = Console()

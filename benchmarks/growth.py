@@ -11,7 +11,7 @@ see ``benchmarks.one_compilation`` and ``benchmarks.gram_against_other_methods``
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     console = Console()
     rows = list(_measure(options, console))
-    settings = {key: value for key, value in asdict(options).items() if key != "out"}
-    write_record(options.out, PROGRAM, settings, base=BASE, rows=rows)
+    write_record(options.out, PROGRAM, options, base=BASE, rows=rows)
     save(figure(rows), options.out.with_suffix(".png"))
     return 0
 
@@ -137,14 +136,11 @@ def figure(rows: list[dict[str, Any]]) -> Figure:
         )):
             ax = axes[line][column]
             for method, mark in styles.items():
-                points = [
-                    (row[quantity], row[key] * factor)
-                    for row in mine
-                    if row["method"] == method and row[key]
-                ]
+                points = [row for row in mine if row["method"] == method and row[key]]
                 colour = theme.METRIC if method == "gram" else theme.BASELINE
                 ax.plot(
-                    *zip(*points, strict=True),
+                    [row[quantity] for row in points],
+                    [row[key] * factor for row in points],
                     mark,
                     color=colour,
                     label=method,

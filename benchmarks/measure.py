@@ -2,9 +2,10 @@
 
 import io
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.one_compilation import machine
 from jaxntk.errors import InputError
+from jaxntk.kernels.memory import executable_bytes
 from jaxntk.results import theme
 from jaxntk.results.rows import environment, write_bytes_atomic, write_json_atomic
 
@@ -71,15 +73,9 @@ def compile_call(function: Callable[..., jax.Array], *arguments: Any) -> Measure
     start = time.perf_counter()
     executable = jax.jit(function).lower(*arguments).compile()
     seconds = time.perf_counter() - start
-    analysis = executable.memory_analysis()
-    held = None
-    if analysis is not None:
-        held = (
-            analysis.argument_size_in_bytes
-            + analysis.output_size_in_bytes
-            + analysis.temp_size_in_bytes
-        )
-    return Measured(lambda: np.asarray(executable(*arguments)), seconds, held)
+    return Measured(
+        lambda: np.asarray(executable(*arguments)), seconds, executable_bytes(executable)
+    )
 
 
 def run_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
@@ -103,13 +99,37 @@ def run_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dic
     return times
 
 
-def write_record(path: Path, command: str, settings: Mapping[str, Any], **results: Any) -> dict:
+def command_line(program: str, options: Any) -> str:
+    """Spells out the command that measures the same, wherever it writes to.
+
+    Args:
+        program: how the benchmark is started.
+        options: its options, a dataclass; those that are not their defaults become flags.
+
+    Returns:
+        The command line, for a shell at the root of the repository.
+    """
+    words = shlex.split(program)
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name == "out" or value == field.default:
+            continue
+        flag = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{flag}", *map(str, values)]
+    return shlex.join(words)
+
+
+def write_record(path: Path, program: str, options: Any, **results: Any) -> dict:
     """Writes what a benchmark measured, with the command and the machine.
 
     Args:
         path: of the JSON file.
-        command: that measures the same.
-        settings: of the run.
+        program: how the benchmark is started.
+        options: its options, a dataclass; ``out`` is not recorded.
         results: what was measured.
 
     Returns:
@@ -117,8 +137,8 @@ def write_record(path: Path, command: str, settings: Mapping[str, Any], **result
     """
     devices = sorted({device.device_kind for device in jax.devices()})
     record = {
-        "command": command,
-        "settings": dict(settings),
+        "command": command_line(program, options),
+        "settings": {key: value for key, value in asdict(options).items() if key != "out"},
         "machine": {
             **environment(),
             **machine(),

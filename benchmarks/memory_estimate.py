@@ -19,7 +19,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import save, set_up, write_record
+from benchmarks.measure import command_line, save, set_up, write_record
 from benchmarks.memory_estimate_cases import Case, Settings, measure
 from benchmarks.memory_estimate_figure import growth_figure
 from jaxntk.errors import InputError
 from jaxntk.results.text import seconds, size
 
 PROGRAM = "python -m benchmarks.memory_estimate"
-SETTINGS = [field.name for field in fields(Settings)]
 WITHIN = 0.3
 LIMIT = 8 * 2**30
 BAD_INPUT = 2
@@ -88,9 +87,8 @@ def run(options: Options, console: Console) -> None:
         rows.append(row)
         sizes = f"{size(row['estimate_bytes'])} for {size(row['measured_bytes'])} measured"
         console.print(f"{case}, {images} images, tile {tile}: {sizes}", highlight=False)
-    settings = {name: getattr(options, name) for name in SETTINGS}
     record = write_record(
-        options.out, command(options), settings, load_before=load, rows=rows, **summarize(rows)
+        options.out, PROGRAM, options, load_before=load, rows=rows, **summarize(rows)
     )
     save(growth_figure(record), options.out.with_suffix(".png"))
     console.print(result_table(record))
@@ -128,7 +126,13 @@ def measure_apart(options: Options, case: Case, images: int, tile: int | None) -
     Raises:
         InputError: the process failed.
     """
-    arguments = [*shlex.split(command(options))[1:], "--only", case, "--images", str(images)]
+    arguments = [
+        *shlex.split(command_line(PROGRAM, options))[1:],
+        "--only",
+        case,
+        "--images",
+        str(images),
+    ]
     done = subprocess.run(
         [sys.executable, *arguments, "--tile", str(tile)],
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"},
@@ -141,23 +145,6 @@ def measure_apart(options: Options, case: Case, images: int, tile: int | None) -
         fault = f"exit code {done.returncode} of the process that measures {case}"
         raise InputError("only", fault, "see above for its error")
     return json.loads(done.stdout)
-
-
-def command(options: Options) -> str:
-    """Spells out the command that measures the same, wherever it writes to.
-
-    Args:
-        options: the options.
-
-    Returns:
-        The command line, for a shell at the root of the repository.
-    """
-    words = shlex.split(PROGRAM)
-    for name in SETTINGS:
-        value = getattr(options, name)
-        values = value if isinstance(value, tuple) else (value,)
-        words += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return shlex.join(words)
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:

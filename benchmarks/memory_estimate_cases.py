@@ -17,7 +17,7 @@ from benchmarks.networks import Mlp, VisionTransformer
 from jaxntk.errors import InputError
 from jaxntk.kernels.empirical import Method, empirical_ntk
 from jaxntk.kernels.layer_kernels import total
-from jaxntk.kernels.memory import peak_bytes
+from jaxntk.kernels.memory import executable_bytes, peak_bytes
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
 
@@ -146,9 +146,7 @@ def measure(case: Case, settings: Settings, images: int, tile: int | None) -> di
         "estimate_bytes": estimate.total,
         "measured_bytes": measured,
         "estimate_over_measured": estimate.total / measured,
-        "compiler_bytes": sizes.argument_size_in_bytes
-        + sizes.output_size_in_bytes
-        + sizes.temp_size_in_bytes,
+        "compiler_bytes": executable_bytes(executable),
         "process_bytes": max(peak, peak_before),
         "estimate_seconds": estimate_seconds,
         "compile_seconds": compile_seconds,

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from benchmarks.naive_kernel import naive_kernel
+from jaxntk.kernels.memory import executable_bytes
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.rank import peak_rss_bytes
@@ -208,16 +209,3 @@ def peak_memory(settings: Settings, side: Side, arch: Int[np.ndarray, "6"]) -> d
         "peak_rss_before_bytes": before,
         "executable_bytes": size,
     }
-
-
-def executable_bytes(executable: Any) -> int:
-    """Returns what an executable holds at once, as the compiler reports it.
-
-    Args:
-        executable: compiled for the CPU.
-
-    Returns:
-        Bytes of arguments, results and temporary arrays.
-    """
-    sizes = executable.memory_analysis()
-    return sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes

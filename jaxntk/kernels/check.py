@@ -95,7 +95,7 @@ def check_model(
         got = f"outputs that are other ones in a batch than alone (by {apart:.1e} of the largest)"
         cure = (
             "switch off dropout; for batch statistics that are held constant give "
-            "frozen_statistics=True, and take method='gram'"
+            "frozen_statistics=True, and take method='gram' without tile and x2"
         )
         raise InputError("apply_fn", got, cure)
     return ModelCheck(count, coverage, frozen)
@@ -118,4 +118,6 @@ def _outputs_and_derivative(
         return out, pull_back(jnp.zeros_like(out).at[0].set(weights))[0]
 
     out, moved = jax.jit(pulled_back)(x)
-    return np.asarray(out), float(np.max(np.abs(np.asarray(moved)[1:])))
+    # By how much the outputs change when the others move as far as inputs are apart.
+    spread = float(np.std(np.asarray(x))) or 1.0
+    return np.asarray(out), spread * float(np.max(np.abs(np.asarray(moved)[1:])))

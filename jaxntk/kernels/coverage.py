@@ -12,7 +12,7 @@ Branches of a switch count as one use: only one of them runs.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -96,18 +96,18 @@ def gram_coverage(apply_fn: ApplyFn, params: Any, x: Array | jax.ShapeDtypeStruc
         return Coverage(Places({}), dict.fromkeys(paths, NOT_NAMED), ())
     flat = by_path(params)
     real = {p: leaf for p, leaf in flat.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
-    uses, batch = _trace(apply_fn, flat, real, x)
+    values, batch = _trace(apply_fn, flat, real, x)
     leading: dict[Path, tuple[int, ...]] = {}
     uncovered = dict.fromkeys(set(flat) - set(real), NOT_REAL)
     unused = []
     for path, leaf in real.items():
-        own, marks = uses[path], uses[marker(path)]
-        if not own and not marks:
+        own, mark = values[path], values[marker(path)]
+        if not own.uses and not mark.uses:
             unused.append(path)
-        elif why := _fault(own, marks, batch):
+        elif why := _fault(own, mark, batch):
             uncovered[path] = why
         else:
-            leading[path] = tuple(leaf.shape[: own[0].stacked])
+            leading[path] = tuple(leaf.shape[: own.uses[0].stacked])
     return Coverage(Places(leading), uncovered, tuple(unused))
 
 
@@ -148,34 +148,59 @@ class _Use:
     scope: tuple[int, ...]
     looped: bool
     stacked: int
+    mixed: bool
     lengths: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Value:
-    """A parameter or marker on its way through the program."""
+    """A parameter or marker on its way through the program.
+
+    Args:
+        path: its name.
+        scope: the operations that it is inside of.
+        looped: whether every step of a loop has it.
+        stacked: loops that took it apart along its first axis.
+        moved: whether its axes are other ones than at the start.
+        mixed: whether a loop took it apart after they were moved.
+        uses: the operations that use it.
+        branches: for each switch that it enters, how many operations of each branch use it.
+    """
 
     path: Path
     scope: tuple[int, ...] = ()
     looped: bool = False
     stacked: int = 0
+    moved: bool = False
+    mixed: bool = False
     uses: list[_Use] = field(default_factory=list)
+    branches: list[tuple[int, ...]] = field(default_factory=list)
 
     def enter(self, eqn: int, *, looped: bool = False, stacked: int = 0) -> "_Value":
-        scope = (*self.scope, eqn)
-        return _Value(
-            self.path, scope, self.looped or looped, self.stacked + stacked, uses=self.uses
+        return replace(
+            self,
+            scope=(*self.scope, eqn),
+            looped=self.looped or looped,
+            stacked=self.stacked + stacked,
+            mixed=self.mixed or bool(self.moved and stacked),
         )
 
 
-def _fault(own: list[_Use], marks: list[_Use], batch: int) -> str | None:
-    if not marks:
+def _fault(own: _Value, mark_value: _Value, batch: int) -> str | None:
+    if not mark_value.uses:
         return NO_RULE
-    if len(own) != 1 or len(marks) != 1:
+    # A branch may use the weight without the rule that another branch has for it.
+    if mark_value.branches and own.branches != mark_value.branches:
+        return NO_RULE
+    if len(own.uses) != 1 or len(mark_value.uses) != 1:
         return SHARED
-    (use,), (mark,) = own, marks
+    (use,), (mark,) = own.uses, mark_value.uses
     if use.looped or mark.looped:
         return LOOPED
+    if use.mixed or mark.mixed:
+        return TRANSFORMED
+    if mark.primitive == "optimization_barrier":
+        return NOT_BY_EXAMPLE
     # A layer may apply its weight inside a function of its own, as Embed does.
     inside = use.scope[: len(mark.scope)] == mark.scope and use.stacked == mark.stacked
     if not inside or use.primitive not in WEIGHT_USES or mark.primitive != "custom_vjp_call":
@@ -185,14 +210,14 @@ def _fault(own: list[_Use], marks: list[_Use], batch: int) -> str | None:
 
 def _trace(
     apply_fn: ApplyFn, flat: Mapping[Path, Any], real: Mapping[Path, Any], x: Any
-) -> tuple[dict[Path, list[_Use]], int]:
-    """Traces the function with markers, and returns the uses of each leaf and the batch size."""
+) -> tuple[dict[Path, "_Value"], int]:
+    """Traces the function with markers; returns each leaf with its uses, and the batch size."""
     marked = {**flat, **{marker(path): leaf for path, leaf in real.items()}}
     shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in marked.values()]
 
     def program(leaves: list[Array], x: Array) -> Array:
         tree = traverse_util.unflatten_dict(dict(zip(marked, leaves, strict=True)))
-        with linen_rules():
+        with linen_rules(x.shape[0]):
             return apply_fn(tree, x)
 
     def trace(batch: int) -> jax_core.ClosedJaxpr:
@@ -208,7 +233,7 @@ def _trace(
         closed = trace(batch)
     values = [_Value(path) for path in marked]
     _follow(closed.jaxpr, [*values, None])
-    return {value.path: value.uses for value in values}, batch
+    return {value.path: value for value in values}, batch
 
 
 def _follow(jaxpr: jax_core.Jaxpr, values: list[_Value | None]) -> None:
@@ -222,13 +247,14 @@ def _follow(jaxpr: jax_core.Jaxpr, values: list[_Value | None]) -> None:
             continue
         name = eqn.primitive.name
         if name in RENAMES and inputs[0]:
-            known[eqn.outvars[0]] = inputs[0]
+            moved = inputs[0].moved or name not in ("convert_element_type", "copy")
+            known[eqn.outvars[0]] = replace(inputs[0], moved=moved)
         elif name == "cond":
             _follow_branches(eqn, index, inputs)
         elif name == "custom_vjp_call" or not (inner := list(_programs(eqn, index, inputs))):
             aval: Any = eqn.outvars[0].aval
             for value in filter(None, inputs):
-                use = _Use(name, value.scope, value.looped, value.stacked, aval.shape)
+                use = _Use(name, value.scope, value.looped, value.stacked, value.mixed, aval.shape)
                 value.uses.append(use)
         else:
             for program, passed in inner:
@@ -240,10 +266,11 @@ def _follow_branches(eqn: Any, index: int, inputs: list[_Value | None]) -> None:
     for value in filter(None, dict.fromkeys(inputs[1:])):
         found: list[list[_Use]] = []
         for branch in eqn.params["branches"]:
-            inside = _Value(value.path, (*value.scope, index), value.looped, value.stacked)
+            inside = replace(value, scope=(*value.scope, index), uses=[])
             passed = [inside if each is value else None for each in inputs[1:]]
             _follow(branch.jaxpr, passed)
             found.append(inside.uses)
+        value.branches.append(tuple(len(uses) for uses in found))
         value.uses.extend(max(found, key=len))
 
 

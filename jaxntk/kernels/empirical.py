@@ -29,8 +29,8 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.kernels.coupled import coupled_kernels
-from jaxntk.kernels.coverage import Coverage, gram_coverage, is_named
-from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
+from jaxntk.kernels.coverage import NOT_REAL, Coverage, gram_coverage, is_named
+from jaxntk.kernels.gram import gram_kernels, parameter_dtype, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import LayerKernels, total
 from jaxntk.kernels.neural_tangents import (
     NEURAL_TANGENTS_METHODS,
@@ -41,6 +41,7 @@ from jaxntk.kernels.outputs import ApplyFn, Outputs, check_outputs, output_count
 from jaxntk.kernels.parameters import ParameterChoice, Path, Places, by_path, predicate, select
 from jaxntk.kernels.per_example import per_example_kernels
 from jaxntk.networks.linen_gram import linen_rules
+from jaxntk.networks.precision import at_precision
 
 Method = Literal[
     "auto",
@@ -159,12 +160,7 @@ def empirical_ntk(
     """
     settings = NtkSettings(outputs, method, parameters, examples, tile)
     _check_inputs(settings, x1, x2)
-    try:
-        context = jax.default_matmul_precision(matmul_precision)
-    except ValueError as error:
-        cure = "choose highest, high or default, or a name that JAX knows"
-        raise InputError("matmul_precision", repr(matmul_precision), cure) from error
-    with context:
+    with at_precision(matmul_precision):
         return _kernel(_hashable(apply_fn), settings, params, x1, x2)
 
 
@@ -188,16 +184,18 @@ def plan_ntk(
     Raises:
         InputError: as :func:`empirical_ntk`.
     """
+    _check_inputs(settings, x1, None)
     apply_fn, params = _named(apply_fn, params)
+    _refuse_complex(params)
     coupled = settings.examples == "coupled"
-    with nullcontext() if coupled else linen_rules():
-        count = output_count(apply_fn, params, x1)
     everything = Places({
         path: ()
         for path, leaf in by_path(params).items()
         if jnp.issubdtype(leaf.dtype, jnp.floating)
     })
     chosen = select(everything, settings.parameters)
+    with nullcontext() if coupled else linen_rules():
+        count = output_count(apply_fn, params, x1)
     if settings.method not in ("auto", "gram") or (coupled and settings.method == "auto"):
         method = "per_example_gradients" if settings.method == "auto" else settings.method
         return NtkPlan(method, chosen, Places({}), {}, count)
@@ -214,7 +212,9 @@ def plan_ntk(
 
 
 def _gram_plan(covered: Coverage, enters: Any, count: int) -> NtkPlan:
-    reasons = {path: why for path, why in covered.uncovered.items() if enters(path)}
+    reasons = {
+        path: why for path, why in covered.uncovered.items() if enters(path) and why != NOT_REAL
+    }
     ruled = {path: lead for path, lead in covered.places.leading.items() if enters(path)}
     others = Places(dict.fromkeys(reasons, ()))
     if not ruled and others.leading:
@@ -251,11 +251,14 @@ def _kernel(
         layers.append(
             per_example_kernels(apply_fn, params, x1, x2, plan.others, outputs=outputs, tile=tile)
         )
-    parts = [total(kernels) for kernels in layers if kernels]
-    kernel = sum(parts[1:], start=parts[0])
+    columns = len(x1 if x2 is None else x2)
+    each = plan.count if outputs == "full" else 1
+    # Zeros alone where no parameter that enters reaches the outputs.
+    kernel = jnp.zeros((len(x1) * each, columns * each), parameter_dtype(params))
+    for kernels in filter(None, layers):
+        kernel += total(kernels)
     if outputs != "full":
         return kernel
-    columns = len(x1 if x2 is None else x2)
     split = kernel.reshape(len(x1), plan.count, columns, plan.count)
     return split.transpose(0, 2, 1, 3)
 
@@ -291,11 +294,9 @@ def _named(apply_fn: ApplyFn, params: Any) -> tuple[ApplyFn, Any]:
 
 
 def _say_fallback(plan: NtkPlan) -> None:
-    names = ["/".join(path) for path in plan.reasons]
-    which = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    why = next(iter(plan.reasons.values()))
+    which = ", ".join(f"{'/'.join(path)} ({why})" for path, why in plan.reasons.items())
     warnings.warn(
-        f"method='auto': {which} ({why}): taken from per-example gradients, exact and slower",
+        f"method='auto': {which}: taken from per-example gradients, exact and slower",
         MethodFallback,
         stacklevel=2,
     )
@@ -310,7 +311,11 @@ def _check_inputs(settings: NtkSettings, x1: Any, x2: Any) -> None:
             raise InputError(argument, repr(given), cure)
     if settings.tile is not None and settings.tile < 1:
         raise InputError("tile", settings.tile, "give at least 1, or None for all at once")
-    if x1.ndim < 1 or not len(x1):
+    for argument, x in (("x1", x1), ("x2", x2)):
+        if x is not None and not hasattr(x, "ndim"):
+            got = f"an object of type {type(x).__name__}"
+            raise InputError(argument, got, "give one array, an example a row")
+    if x1.ndim < 1 or not x1.shape[0]:
         raise InputError("x1", f"shape {x1.shape}", "give at least one example, (n, ...)")
     if x2 is not None and (x2.shape[1:] != x1.shape[1:] or not len(x2)):
         got = f"shape {x2.shape} beside {x1.shape}"
@@ -322,6 +327,13 @@ def _check_inputs(settings: NtkSettings, x1: Any, x2: Any) -> None:
     if settings.tile is not None and nt:
         cure = "give None: neural-tangents takes all rows at once"
         raise InputError("tile", f"{settings.tile} with method={settings.method!r}", cure)
+
+
+def _refuse_complex(params: Any) -> None:
+    for path, leaf in by_path(params).items():
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            cure = "give its real and its imaginary part as two parameters"
+            raise InputError("params", f"{'/'.join(path)} of dtype {leaf.dtype}", cure)
 
 
 def _hashable(apply_fn: ApplyFn) -> ApplyFn:

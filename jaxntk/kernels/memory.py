@@ -18,6 +18,7 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.traced_program import constants, size_of, temporaries
 
 MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def estimate_memory(fn: Callable[..., Any], *args: Any, device: Any = None) -> M
 
 
 def device_memory(device: Any) -> int | None:
-    """Returns the bytes that the runtime may use on a device.
+    """Returns the bytes that the runtime may still use on a device.
 
     Args:
         device: the device.
@@ -154,15 +155,45 @@ def device_memory(device: Any) -> int | None:
         The bytes; None where the runtime does not tell.
     """
     stats = device.memory_stats()
-    return stats.get("bytes_limit") if stats else None
+    if not stats or "bytes_limit" not in stats:
+        return None
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def executable_bytes(executable: Any) -> int | None:
+    """Returns what a compiled function holds, as the compiler reports it.
+
+    Args:
+        executable: made by ``jit(f).lower(...).compile()``.
+
+    Returns:
+        Bytes of arguments, results and temporary arrays; None where the backend does not tell.
+    """
+    sizes = executable.memory_analysis()
+    if sizes is None:
+        return None
+    return sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
 
 
 def host_memory() -> int | None:
     """Returns the bytes of main memory that are available now.
 
     Returns:
-        What Linux calls available; elsewhere all there is, or None where the system does not tell.
+        What Linux calls available, within what a container or a batch system allows; elsewhere all
+        there is, or None where the system does not tell.
     """
+    free = _system_memory()
+    try:
+        limit, used = (
+            int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current")
+        )
+    except (OSError, ValueError):
+        # No second version of control groups, or "max": no limit.
+        return free
+    return limit - used if free is None else min(free, limit - used)
+
+
+def _system_memory() -> int | None:
     if MEMINFO.is_file():
         for line in MEMINFO.read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):

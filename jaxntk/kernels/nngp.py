@@ -5,12 +5,12 @@ r"""The kernel of a network's outputs: what is learnt when only the last layer i
 
 from typing import Any, Literal, get_args
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.kernels.outputs import ApplyFn, flat_outputs, output_count
+from jaxntk.networks.precision import at_precision
 
 NngpOutputs = Literal["trace", "full"]
 
@@ -65,7 +65,7 @@ def empirical_nngp(
     flat = flat_outputs(apply_fn)
     for x in (x1,) if x2 is None else (x1, x2):
         output_count(apply_fn, params, x)
-    with jax.default_matmul_precision(matmul_precision):
+    with at_precision(matmul_precision):
         out1 = flat(params, x1)
         out2 = out1 if x2 is None else flat(params, x2)
         if outputs == "full":

@@ -99,6 +99,8 @@ def select(places: Places, choice: ParameterChoice) -> Places:
     rule = predicate(choice)
     chosen = {path: leading for path, leading in places.leading.items() if rule(path)}
     if not chosen:
+        if not places.leading:
+            raise InputError("params", "no parameter", "give at least one floating-point array")
         known = ", ".join("/".join(path) for path in list(places.leading)[:3])
         raise InputError("parameters", "a rule no path satisfies", f"paths look like {known}")
     return Places(chosen)

@@ -13,8 +13,7 @@ import scipy.linalg
 from jaxtyping import Float
 
 from jaxntk.errors import InputError
-from jaxntk.metrics.gram import ASYMMETRY
-from jaxntk.metrics.score import Status
+from jaxntk.validity import ASYMMETRY, Status
 
 Matrix = np.ndarray | jax.Array
 

@@ -16,8 +16,10 @@ from jax import lax
 from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError
+from jaxntk.kernels.layer_kernels import tiles_of
 from jaxntk.kernels.outputs import ApplyFn, flat_outputs, output_count
 from jaxntk.networks.forward_mode import forward_mode
+from jaxntk.networks.precision import at_precision
 
 
 def ntk_vector_product(
@@ -71,7 +73,7 @@ def ntk_vector_product(
         raise InputError("tile", tile, "give at least 1, or None for all examples at once")
     output_count(apply_fn, params, x1)
     flat = flat_outputs(apply_fn)
-    with jax.default_matmul_precision(matmul_precision):
+    with at_precision(matmul_precision):
         return _push_forward(flat, params, x1, _pull_back(flat, params, x2, v, tile), tile)
 
 
@@ -131,7 +133,7 @@ def _pull_back(flat: ApplyFn, params: Any, x: Array, v: Array, tile: int | None)
 
     # What fills the last tile up gets the weight zero.
     padded = jnp.pad(v, ((0, -len(x) % tile), (0, 0)))
-    parts = (_tiles(x, tile), padded.reshape(-1, tile, v.shape[1]))
+    parts = (tiles_of(x, tile), padded.reshape(-1, tile, v.shape[1]))
     return lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)[0]
 
 
@@ -144,12 +146,5 @@ def _push_forward(flat: ApplyFn, params: Any, x: Array, tangent: Any, tile: int 
 
     if tile is None or tile >= len(x):
         return of_tile(x)
-    out = lax.map(of_tile, _tiles(x, tile))
+    out = lax.map(of_tile, tiles_of(x, tile))
     return out.reshape(-1, out.shape[-1])[: len(x)]
-
-
-def _tiles(x: Array, tile: int) -> Array:
-    """Splits examples into tiles; the first ones once more fill the last tile up."""
-    count = -(-len(x) // tile)
-    index = jnp.arange(count * tile, dtype=jnp.int32) % len(x)
-    return x[index].reshape(count, tile, *x.shape[1:])

@@ -2,7 +2,8 @@
 
 from jaxntk.metrics.gram import LabelledGram
 from jaxntk.metrics.registry import METRICS, Metric, evaluate
-from jaxntk.metrics.score import Score, Status, ranking_values
+from jaxntk.metrics.score import Score, ranking_values
+from jaxntk.validity import Status
 
 __all__ = [
     "METRICS",

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxntk.metrics.gram import LabelledGram
-from jaxntk.metrics.score import Score, Status
+from jaxntk.metrics.score import Score
+from jaxntk.validity import Status
 
 ROUNDING = 8
 """A centred matrix all of whose entries are below this many machine epsilons of the largest entry

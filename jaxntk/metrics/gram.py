@@ -10,11 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from jaxntk.errors import InputError
-from jaxntk.metrics.score import Status
-
-ASYMMETRY = 1e-2
-"""Largest |K_ij - K_ji| allowed, relative to the largest entry: far above rounding in any precision
-(bfloat16: 2^-8), far below what a matrix that is no kernel shows."""
+from jaxntk.validity import ASYMMETRY, Status
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """A score is a value and a status, and a score that failed never outranks one that did not."""
 
-import enum
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,23 +9,7 @@ import scipy.stats
 from jaxtyping import Float
 
 from jaxntk.errors import InputError, did_you_mean
-
-
-class Status(enum.StrEnum):
-    """Why a score has a value, or why it has none."""
-
-    OK = "ok"
-    """The value is finite and means what the metric's formula says."""
-    ZERO_KERNEL = "zero_kernel"
-    """Every entry of the kernel is zero: no parameter reaches the outputs."""
-    NONFINITE = "nonfinite"
-    """The kernel, or the value computed from it, holds NaN or infinity."""
-    RANK_DEFICIENT = "rank_deficient"
-    """The smallest eigenvalue cannot be told from rounding, so a ratio with it means nothing."""
-    CONSTANT = "constant"
-    """Kernel or labels do not vary, so a correlation between them is undefined."""
-    EIGENSOLVER_FAILED = "eigensolver_failed"
-    """The eigenvalue iteration did not converge."""
+from jaxntk.validity import Status
 
 
 @dataclass(frozen=True)

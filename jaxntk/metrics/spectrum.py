@@ -6,7 +6,8 @@ import numpy as np
 import scipy.special
 
 from jaxntk.metrics.gram import LabelledGram
-from jaxntk.metrics.score import Score, Status
+from jaxntk.metrics.score import Score
+from jaxntk.validity import Status
 
 
 def condition_number(gram: LabelledGram) -> Score:

@@ -77,7 +77,7 @@ def gram_block(grad_NxP: Float[Array, "n p"], shape: tuple[int, ...]) -> Gram:
     Raises:
         ValueError: ``shape`` is neither.
     """
-    left, right = _split(grad_NxP, shape)
+    left, right = split_block(grad_NxP, shape)
     return jnp.matmul(left, right.T, precision=matmul_precision())
 
 
@@ -108,8 +108,8 @@ def outer_gram(
     if n * t * i * o + rows * columns * i * o <= rows * columns * t * t * (i + o):
         grad = jnp.einsum("nti,nto->nio", a_NxTxI, b_NxTxO, precision=matmul_precision())
         return gram_block(grad.reshape(n, i * o), shape)
-    a_left, a_right = _split(a_NxTxI, shape)
-    b_left, b_right = _split(b_NxTxO, shape)
+    a_left, a_right = split_block(a_NxTxI, shape)
+    b_left, b_right = split_block(b_NxTxO, shape)
     a_dots = jnp.einsum("nti,msi->nmts", a_left, a_right, precision=matmul_precision())
     b_dots = jnp.einsum("nto,mso->nmts", b_left, b_right, precision=matmul_precision())
     return jnp.sum(a_dots * b_dots, axis=(2, 3))
@@ -131,7 +131,19 @@ def sum_to_trailing(
     return per_element.reshape(n, -1, size).sum(axis=1)
 
 
-def _split(array: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+def split_block(array: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Returns the examples that give the rows of a block, and those that give its columns.
+
+    Args:
+        array: an example a row, n in all.
+        shape: the block wanted, as in :func:`gram_block`.
+
+    Returns:
+        Both parts; twice the whole for ``(n, n)``.
+
+    Raises:
+        ValueError: ``shape`` is no block of the batch.
+    """
     n = array.shape[0]
     rows, columns = shape
     if rows == columns == n:

@@ -1,7 +1,33 @@
 """The precision of matrix products: the highest, unless the caller says otherwise."""
 
+from contextlib import AbstractContextManager
+
 import jax
 from jax import lax
+
+from jaxntk.errors import InputError
+
+
+def at_precision(name: str) -> AbstractContextManager[None]:
+    """Returns a context in which matrix products and convolutions are traced with a precision.
+
+    Args:
+        name: ``highest``, ``high``, ``default``, or another one that JAX knows.
+
+    Returns:
+        The context manager.
+
+    Raises:
+        InputError: JAX does not know it.
+    """
+    try:
+        # JAX checks the name when the context is entered.
+        with jax.default_matmul_precision(name):
+            pass
+    except ValueError as error:
+        cure = "choose highest, high or default, or a name that JAX knows"
+        raise InputError("matmul_precision", repr(name), cure) from error
+    return jax.default_matmul_precision(name)
 
 
 def matmul_precision() -> lax.Precision | None:

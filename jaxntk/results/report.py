@@ -37,6 +37,7 @@ _KERNEL_TERMS = {
     "outputs": "kernel outputs",
     "parameters": "parameters in the kernel",
     "dtype": "precision",
+    "matmul_precision": "precision of products",
 }
 
 

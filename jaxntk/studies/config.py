@@ -67,7 +67,7 @@ class ScoreConfig:
     matmul_precision: Literal["highest", "high", "default"] = "highest"
     """Of matrix products and convolutions; lower ones matter on GPU and TPU."""
     tile: int | None = None
-    """Images whose kernel is computed at a time, to bound memory; by default all at once."""
+    """Images whose kernel is computed at a time; by default as many as fit into memory."""
     metrics: tuple[str, ...] = tuple(METRICS)
     """Metrics to read off each kernel."""
 

@@ -128,6 +128,47 @@ def gather(array: jax.Array) -> Shaped[np.ndarray, "..."]:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
+def agreed(number: int) -> int:
+    """Returns the smallest of the numbers that the processes come to, the same in all of them.
+
+    Args:
+        number: what this process comes to; all processes call this.
+
+    Returns:
+        The smallest.
+    """
+    if jax.process_count() == 1:
+        return number
+    return int(np.min(multihost_utils.process_allgather(np.int32(number))))
+
+
+def of_the_first(number: int) -> int:
+    """Returns the number that process 0 comes to, in every process.
+
+    Args:
+        number: what this process comes to; all processes call this.
+
+    Returns:
+        That of process 0.
+    """
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
+def one_of(mesh: Mesh) -> Any:
+    """Returns a device of a mesh that belongs to this process.
+
+    Args:
+        mesh: the devices.
+
+    Returns:
+        The first of them, or of this process's devices where the mesh has none.
+    """
+    mine = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
+    return mine[0] if mine else jax.local_devices()[0]
+
+
 def _put(mesh: Mesh, spec: PartitionSpec, leaf: Any) -> jax.Array:
     # Unlike device_put, this needs no word between processes: each takes what its devices need.
     host = np.asarray(leaf)

@@ -7,8 +7,8 @@ so by default it is measured.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -24,14 +24,17 @@ from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.spaces.nasbench201 import check_archs
 from jaxntk.studies.devices import (
     Devices,
+    agreed,
     distribute,
     gather,
+    of_the_first,
+    one_of,
     over_parts,
     population_mesh,
     replicate,
 )
 from jaxntk.studies.memory_plan import SHARE
-from jaxntk.studies.scoring import ACTIVATIONS, PARAMETERS, KernelSettings
+from jaxntk.studies.scoring import ACTIVATIONS, PARAMETERS, KernelSettings, check_settings
 from jaxntk.studies.strategies import Plan, Strategy, applicable, plan
 
 CHUNK_ON_CPU = 8
@@ -183,9 +186,7 @@ def population_kernels(
         raise InputError("archs", "no cell", "give at least one")
     mesh = population_mesh(devices)
     size = _part_size(chunk, mesh, len(archs))
-    if settings.dtype != "float32" and not jax.config.read("jax_enable_x64"):
-        cure = "call jax.config.update('jax_enable_x64', True) first"
-        raise InputError("dtype", settings.dtype, cure)
+    check_settings(settings, x.shape)
     images = np.asarray(x, ACTIVATIONS[settings.dtype])
     variables = init_variables(
         network,
@@ -203,14 +204,14 @@ def population_kernels(
     def planned(name: str, cells: int) -> Plan:
         return plan(name, network, settings, x.shape, archs, cells, multiple=mesh.size)
 
-    candidates = [
-        _compile(mesh, _fit(mesh, partial(planned, name), size, inputs, chunk), inputs)
-        for name in names
-    ]
+    plans = {name: partial(planned, name) for name in names}
+    fitted = _fit_some(mesh, plans, size, inputs, chunk)
+    candidates = [_compile(mesh, each, inputs) for each in fitted]
     rates: dict[str, float] = {}
     if len(candidates) > 1:
         rates = {each.plan.strategy: _rate(each, mesh.size, len(archs)) for each in candidates}
-    best = max(candidates, key=lambda each: rates.get(each.plan.strategy, 0.0))
+    fastest = np.argmax([rates.get(each.plan.strategy, 0.0) for each in candidates])
+    best = candidates[of_the_first(int(fastest))]
     return PopulationKernels(
         strategy=best.plan.strategy,
         rates=rates,
@@ -244,34 +245,60 @@ def _fit(
     inputs: tuple[Any, Any],
     chunk: int | None,
 ) -> _Fitted:
-    """Plans parts of some size or, unless that size was asked for, of a smaller one that fits."""
+    """Plans parts of some size or, if no chunk was asked for, of a smaller size that fits."""
 
     @cache
     def fitted(cells: int) -> _Fitted:
         each = planned(cells)
         fn = over_parts(mesh, each.fn)
-        estimate = estimate_memory(fn, *inputs, distribute(mesh, _chunk(each.work, 0, mesh.size)))
-        return _Fitted(each, fn, estimate)
+        work = distribute(mesh, _chunk(each.work, 0, mesh.size))
+        estimate = estimate_memory(fn, *inputs, work, device=one_of(mesh))
+        # Outside of what a device computes, results count as a whole.
+        peak = replace(estimate.peak, outputs=estimate.peak.outputs // mesh.size)
+        return _Fitted(each, fn, replace(estimate, peak=peak))
 
     def bytes_of(cells: int) -> int:
         # The devices of a CPU share one memory.
-        sharing = mesh.size if fitted(cells).estimate.device == "cpu" else 1
-        return sharing * fitted(cells).estimate.peak.total
+        on_cpu = one_of(mesh).platform == "cpu"
+        return fitted(cells).estimate.peak.total * (mesh.local_mesh.size if on_cpu else 1)
 
     available = fitted(size).estimate.available
     if available is None or bytes_of(size) <= SHARE * available:
-        return fitted(size)
+        fits = size
+    elif chunk is not None:
+        fits = size if bytes_of(size) <= available else 0
+    else:
+        try:
+            fits = largest_tile(bytes_of, size, int(SHARE * available))
+        except InputError:
+            fits = 0
+    # Every process has to compute the same.
+    fits = agreed(fits)
+    if fits:
+        return fitted(fits)
     if chunk is not None:
-        if bytes_of(size) <= available:
-            return fitted(size)
         cure = "give a smaller one, or None to have it chosen"
         raise InputError("chunk", f"{chunk}, which takes {fitted(size).estimate}", cure)
-    try:
-        return fitted(largest_tile(bytes_of, size, int(SHARE * available)))
-    except InputError as error:
-        cure = "give fewer, or settings with a tile"
-        got = f"{len(inputs[1])} images, one cell of which takes {fitted(1).estimate}"
-        raise InputError("x", got, cure) from error
+    cure = "give fewer images, or settings with a tile"
+    got = f"{len(inputs[1])} images, one cell of which takes {fitted(1).estimate}"
+    raise InputError("x", got, cure)
+
+
+def _fit_some(mesh: Mesh, plans: Mapping[str, Callable[[int], Plan]], *how: Any) -> list[_Fitted]:
+    """Returns the strategies that fit into memory.
+
+    Raises:
+        InputError: none does; what the last one needs.
+    """
+    fitted, faults = [], []
+    for planned in plans.values():
+        try:
+            fitted.append(_fit(mesh, planned, *how))
+        except InputError as error:
+            faults.append(error)
+    if not fitted:
+        raise faults[-1]
+    return fitted
 
 
 def _compile(mesh: Mesh, fitted: _Fitted, inputs: tuple[Any, Any]) -> _Compiled:

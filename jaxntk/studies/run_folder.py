@@ -73,6 +73,8 @@ def open_run(out: Path, record: Record) -> None:
     if holds_rows(out):
         refuse_other(out, record)
         return
+    # What another configuration was compiled with means nothing for this one.
+    (out / COMPILATION).unlink(missing_ok=True)
     write_record(out, record, environment())
 
 

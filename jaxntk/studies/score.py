@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
 
+from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, evaluate
 from jaxntk.results.rows import append_row, read_json, write_json_atomic
 from jaxntk.results.run_folder import mean_over_rows
@@ -21,7 +22,7 @@ from jaxntk.studies.config import ScoreConfig
 from jaxntk.studies.job import Job, prepare
 from jaxntk.studies.memory_plan import plan_memory
 from jaxntk.studies.progress import track
-from jaxntk.studies.scoring import CompiledKernel, compile_program
+from jaxntk.studies.scoring import CompiledKernel, compile_program, exact_zero
 
 GetKernel = Callable[[], CompiledKernel]
 WIDEST = 1000
@@ -44,15 +45,21 @@ def compile_for_run(job: Job, out: Path, console: Console) -> CompiledKernel:
         InputError: the kernel needs more memory than the machine has.
     """
     path = out / run_folder.COMPILATION
-    begun = read_json(path) if path.exists() else {}
-    if begun.get("tile") is not None:
-        job = replace(job, config=replace(job.config, tile=begun["tile"]))
-    kernel = compile_checked(job, console)
+    begun = read_json(path).get("tile") if path.exists() else None
+    if begun is None:
+        kernel = compile_checked(job, console)
+    else:
+        kept = replace(job, config=replace(job.config, tile=begun))
+        try:
+            kernel = compile_checked(kept, console)
+        except InputError as error:
+            cure = "free memory, or give a new folder"
+            raise InputError("out", f"{out}, where {error}", cure) from error
     record = {
         "compilations": kernel.compilations,
         "seconds": kernel.compile_seconds,
         "memory_bytes": kernel.memory_bytes,
-        "tile": kernel.settings.tile,
+        "tile": kernel.settings.tile or job.config.num_images,
     }
     write_json_atomic(path, record)
     return kernel
@@ -74,7 +81,7 @@ def compile_checked(job: Job, console: Console) -> CompiledKernel:
     program, estimate = plan_memory(job.network, job.settings, job.batch.x.shape)
     console.print(f"memory, estimated from shapes: {estimate}", highlight=False)
     tile = program.settings.tile
-    if tile != job.config.tile:
+    if tile is not None and tile != job.config.tile:
         line = f"tile: {tile} of {job.config.num_images} images at a time, as all do not fit"
         console.print(line, highlight=False)
     console.print("compiling the kernel, once for all cells ...", highlight=False)
@@ -145,7 +152,7 @@ def kernel_row(
     """
     config = job.config
     start = time.perf_counter()
-    scores = evaluate(exact_zero(config, arch, gram_NxN), job.batch.y, config.metrics)
+    scores = evaluate(exact_zero(config.parameters, arch, gram_NxN), job.batch.y, config.metrics)
     seconds = time.perf_counter() - start
     image_size = job.batch.x.shape[1]
     return {
@@ -166,28 +173,6 @@ def kernel_row(
     }
 
 
-def exact_zero(
-    config: ScoreConfig, arch: Int[np.ndarray, "6"], gram_NxN: Float[np.ndarray, "n n"]
-) -> Float[np.ndarray, "n n"]:
-    """Returns the kernel of a cell, with what is exactly zero set to zero.
-
-    The output of a cell without a path from input to output is constant, so the weights that enter
-    LGA have no gradient. In floating point batch normalisation turns the rounding of a constant
-    channel into a kernel of about 1e-20, which no threshold tells from a small one.
-
-    Args:
-        config: names the parameters that enter.
-        arch: the cell.
-        gram_NxN: its kernel as computed.
-
-    Returns:
-        The kernel, or zeros.
-    """
-    if config.parameters == "lga" and not nasbench201.is_connected(arch):
-        return np.zeros_like(gram_NxN)
-    return gram_NxN
-
-
 def print_scores(config: ScoreConfig, console: Console) -> None:
     """Scores cells and prints them: a row a cell, a column a metric.
 
@@ -201,8 +186,12 @@ def print_scores(config: ScoreConfig, console: Console) -> None:
     job = prepare(config)
     kernel = compile_checked(job, console)
     lines: list[tuple[str, ...]] = []
-    for arch in track(list(job.archs), "scoring", console):
-        rows = [score_row(job, kernel, arch, seed) for seed in config.init_seeds]
+    every = [(seed, arch) for seed in config.init_seeds for arch in job.archs]
+    scored: dict[str, list[dict[str, Any]]] = {}
+    for seed, arch in track(every, "scoring", console):
+        row = score_row(job, kernel, arch, seed)
+        scored.setdefault(row["ops"], []).append(row)
+    for rows in scored.values():
         means = [mean_over_rows(rows, name) for name in config.metrics]
         values = [f"{mean.value:.4g}" if mean.valid else str(mean.status) for mean in means]
         lines.append((rows[0]["ops"], *values, f"{rows[0]['params']:,}"))

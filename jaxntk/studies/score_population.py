@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 from rich.console import Console
@@ -77,12 +78,15 @@ def score_population(
         What it took.
 
     Raises:
-        InputError: several initialisations, or a wrong strategy or chunk.
+        InputError: several initialisations or processes, or a wrong strategy or chunk.
     """
     config = job.config
     if config.num_inits != 1:
         cure = "give 1: the cells of a population share their initialisation"
         raise InputError("num_inits", config.num_inits, cure)
+    if jax.process_count() > 1:
+        cure = "start one that has all devices of its machine, or shards (jaxntk run --shard I/N)"
+        raise InputError("processes", jax.process_count(), cure)
     start = time.perf_counter()
     done = run_folder.rows_by_key(path, ("ops", "init_seed"))
     key = config.init_seed

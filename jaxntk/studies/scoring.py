@@ -3,24 +3,25 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.kernels.coupled import coupled_kernels
 from jaxntk.kernels.coverage import gram_coverage
 from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import LayerKernels, total
-from jaxntk.kernels.memory import MemoryEstimate, estimate_memory
+from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
 from jaxntk.kernels.outputs import Outputs, check_outputs
 from jaxntk.kernels.parameters import ParameterChoice, Places, select
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
-from jaxntk.spaces.nasbench201 import ArchLike, check_arch
+from jaxntk.networks.precision import at_precision
+from jaxntk.spaces.nasbench201 import ArchLike, check_arch, is_connected
 
 Precision = Literal["float32", "mixed", "float64"]
 ACTIVATIONS: dict[Precision, str] = {"float32": "float32", "mixed": "float64", "float64": "float64"}
@@ -39,7 +40,7 @@ class KernelSettings:
     Args:
         batch_norm: ``batch``, ``frozen`` or ``running``; see
             :class:`~jaxntk.networks.nasbench201.BatchNormMode`. There is no default.
-        outputs: ``sum`` of logits or ``trace`` over outputs.
+        outputs: ``sum`` of logits, ``trace`` over outputs, or ``class_balanced``.
         parameters: which parameters enter: ``lga``, ``all`` or a rule on their path.
         dtype: ``float32``, ``float64``, or ``mixed``: activations in float64, derivatives and
             kernel in float32.
@@ -56,7 +57,7 @@ class KernelSettings:
     matmul_precision: str = "highest"
 
 
-@cache
+@lru_cache(maxsize=32)
 def kernel_places(network: NasBench201, image: tuple[int, ...], choice: ParameterChoice) -> Places:
     """Lists the parameters of a network that enter its kernel, without computing anything.
 
@@ -87,6 +88,35 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
     return select(gram_coverage(apply_fn, shapes["params"], x).places, choice)
 
 
+def check_settings(settings: KernelSettings, x_shape: tuple[int, ...]) -> None:
+    """Checks a kernel's settings and the shape of the images it is to be computed on.
+
+    Args:
+        settings: the settings.
+        x_shape: of the images.
+
+    Raises:
+        InputError: the first thing that is wrong.
+    """
+    choices = {"batch_norm": ("batch", "frozen", "running"), "dtype": tuple(ACTIVATIONS)}
+    for name, known in choices.items():
+        given = getattr(settings, name)
+        if given not in known:
+            cure = f"choose from {', '.join(known)}{did_you_mean(given, known)}"
+            raise InputError(name, repr(given), cure)
+    if check_outputs(settings.outputs) == "full":
+        raise InputError("outputs", "full", "choose trace, sum or class_balanced")
+    if settings.tile is not None and settings.tile < 1:
+        raise InputError("tile", settings.tile, "give at least 1, or None")
+    at_precision(settings.matmul_precision)
+    if settings.dtype != "float32" and not jax.config.read("jax_enable_x64"):
+        cure = "call jax.config.update('jax_enable_x64', True) first"
+        raise InputError("dtype", settings.dtype, cure)
+    if len(x_shape) != 4 or any(side == 0 or side % IMAGE_MULTIPLE for side in x_shape[1:3]):
+        cure = f"give (n, height, width, channels), both sides multiples of {IMAGE_MULTIPLE} pixels"
+        raise InputError("x", f"shape {x_shape}", cure)
+
+
 def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple) -> KernelFn:
     """Returns the pure function that computes the kernel of every chosen parameter.
 
@@ -102,19 +132,15 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
         InputError: an unknown batch-normalisation mode or choice of parameters, or ``full``
             outputs, which give no kernel with a row an image.
     """
-    modes = ("batch", "frozen", "running")
-    if settings.batch_norm not in modes:
-        cure = f"choose from {', '.join(modes)}{did_you_mean(settings.batch_norm, modes)}"
-        raise InputError("batch_norm", repr(settings.batch_norm), cure)
-    if check_outputs(settings.outputs) == "full":
-        raise InputError("outputs", "full", "choose trace, sum or class_balanced")
+    check_settings(settings, (1, *image))
     mode = BatchNormMode(settings.batch_norm)
-    chosen = kernel_places(network, image, settings.parameters)
+    # A Flax module hashes by value, which pyright does not see.
+    chosen = kernel_places(network, image, settings.parameters)  # pyright: ignore[reportArgumentType]
     exact = network.clone(batch_norm=mode)
     stored = network.clone(batch_norm=BatchNormMode.STORED)
 
     def kernels(variables: Any, x: Array, arch: Array) -> LayerKernels:
-        with jax.default_matmul_precision(settings.matmul_precision):
+        with at_precision(settings.matmul_precision):
             return by_method(variables, x, arch)
 
     def by_method(variables: Any, x: Array, arch: Array) -> LayerKernels:
@@ -186,13 +212,7 @@ def kernel_program(
     Raises:
         InputError: float64 without ``jax_enable_x64``, or images that are no (n, h, w, c) array.
     """
-    if settings.dtype != "float32" and not jax.config.read("jax_enable_x64"):
-        raise InputError(
-            "dtype", settings.dtype, "call jax.config.update('jax_enable_x64', True) first"
-        )
-    if len(x_shape) != 4 or any(side == 0 or side % IMAGE_MULTIPLE for side in x_shape[1:3]):
-        cure = f"give (n, height, width, channels), both sides multiples of {IMAGE_MULTIPLE} pixels"
-        raise InputError("x", f"shape {x_shape}", cure)
+    check_settings(settings, x_shape)
     kernels = layer_kernel_fn(network, settings, x_shape[1:])
     traces: list[None] = []
 
@@ -237,7 +257,7 @@ class CompiledKernel:
     _variables: dict[int, Any] = field(default_factory=dict)
 
     def variables(self, init_seed: int) -> Any:
-        """Returns the network's variables for an initialisation, drawn once and kept.
+        """Returns the network's variables for an initialisation; the last ones drawn are kept.
 
         Args:
             init_seed: seed of the initialisation.
@@ -263,13 +283,14 @@ class CompiledKernel:
             init_seed: seed of the initialisation, shared by all cells.
 
         Returns:
-            The kernel on the host, in the dtype it was computed in.
+            The kernel on the host, in the dtype it was computed in; see :func:`exact_zero`.
 
         Raises:
             InputError: not a cell.
         """
-        cell = jnp.asarray(check_arch(arch))
-        return np.asarray(self.executable(self.variables(init_seed), self.x, cell))
+        cell = check_arch(arch)
+        gram = self.executable(self.variables(init_seed), self.x, jnp.asarray(cell))
+        return exact_zero(self.settings.parameters, cell, np.asarray(gram))
 
 
 def compile_kernel(
@@ -311,17 +332,28 @@ def compile_program(program: KernelProgram, x: Float[np.ndarray, "n h w c"]) -> 
         images,
         executable,
         seconds,
-        _memory_bytes(executable),
+        executable_bytes(executable),
         len(program.traces),
     )
 
 
-def _memory_bytes(executable: Any) -> int | None:
-    analysis = executable.memory_analysis()
-    if analysis is None:
-        return None
-    return (
-        analysis.argument_size_in_bytes
-        + analysis.output_size_in_bytes
-        + analysis.temp_size_in_bytes
-    )
+def exact_zero(
+    parameters: ParameterChoice, arch: Int[np.ndarray, "6"], gram_NxN: Float[np.ndarray, "n n"]
+) -> Float[np.ndarray, "n n"]:
+    """Returns the kernel of a cell, with what is exactly zero set to zero.
+
+    The output of a cell without a path from input to output is constant, so the weights that enter
+    LGA have no gradient. In floating point batch normalisation turns the rounding of a constant
+    channel into a kernel of about 1e-20, which no threshold tells from a small one.
+
+    Args:
+        parameters: those that enter.
+        arch: the cell.
+        gram_NxN: its kernel as computed.
+
+    Returns:
+        The kernel, or zeros.
+    """
+    if parameters == "lga" and not is_connected(arch):
+        return np.zeros_like(gram_NxN)
+    return gram_NxN

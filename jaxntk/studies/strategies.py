@@ -31,6 +31,7 @@ from jaxntk.kernels.outputs import output_basis
 from jaxntk.kernels.parameters import Places, predicate, select
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.networks.nasbench201_routed import Routes, Slots, routed_logits
+from jaxntk.networks.precision import at_precision
 from jaxntk.spaces.nasbench201 import NUM_EDGES, OPS
 from jaxntk.studies import routing
 from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
@@ -137,6 +138,10 @@ def routed_kernels_fn(
     frozen = network.clone(batch_norm=BatchNormMode.FROZEN)
 
     def kernels(variables: Any, x: Array, routes: Routes) -> Float[Array, "cells n n"]:
+        with at_precision(settings.matmul_precision):
+            return all_at_once(variables, x, routes)
+
+    def all_at_once(variables: Any, x: Array, routes: Routes) -> Float[Array, "cells n n"]:
         paths = traverse_util.flatten_dict(dict(variables["params"]))
         select(Places(dict.fromkeys(paths, ())), settings.parameters)
         cells = len(routes.skip[0])

@@ -13,7 +13,7 @@ from jaxntk.results.rows import write_json_atomic
 from jaxntk.spaces.nasbench201 import SPACE_SIZE
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import TRAIN, ExperimentConfig, validate
-from jaxntk.studies.job import prepare
+from jaxntk.studies.job import Job, prepare
 from jaxntk.studies.rank import data_digest, run
 from jaxntk.studies.score_population import PopulationCost, projected_seconds, score_population
 from jaxntk.studies.strategies import Strategy
@@ -88,7 +88,7 @@ def run_population(
     )
     told = []
     if cost.kernels:
-        told = _told(cost, config, projected_seconds(job, cost))
+        told = _told(cost, job)
         write_json_atomic(options.out / POPULATION, asdict(cost))
     start = time.perf_counter()
     summary = run(config, options.out, experiment=experiment, command=command, console=console)
@@ -98,17 +98,19 @@ def run_population(
     return summary
 
 
-def _told(cost: PopulationCost, config: ExperimentConfig, projected: float) -> list[str]:
+def _told(cost: PopulationCost, job: Job) -> list[str]:
     """Says what scoring took and, where not all cells were scored, what all would take."""
+    images = job.config.num_images
     whole = cost.prepare_seconds + cost.seconds
     lines = [
-        f"scored {cost.cells} cells ({cost.kernels} kernels), {config.num_images} images, in "
+        f"scored {cost.cells} cells ({cost.kernels} kernels), {images} images, in "
         f"{whole:.1f} s, {cost.prepare_seconds:.1f} s of them planning and compiling "
         f"(strategy {cost.strategy})"
     ]
-    if cost.cells < SPACE_SIZE:
+    if len(job.archs) < SPACE_SIZE:
+        projected = projected_seconds(job, cost)
         lines.append(
-            f"PROJECTION, not measured: all {SPACE_SIZE} cells at {config.num_images} images on "
-            f"this machine would take {projected:.0f} s"
+            f"PROJECTION, not measured: all {SPACE_SIZE} cells at {images} images on this machine "
+            f"would take {projected:.0f} s"
         )
     return lines

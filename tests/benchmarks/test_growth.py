@@ -31,9 +31,20 @@ def test_one_quantity_at_a_time(small, tmp_path, give_up, last):
     assert out.with_suffix(".png").is_file()
 
 
-def test_methods_without_a_point_are_drawn_empty():
-    row = {"quantity": "n", **BASE, "method": "gram", "seconds": 1.0, "memory_bytes": None}
-    assert len(figure([row]).axes) == 6
+def test_a_method_is_drawn_as_far_as_it_went():
+    rows = [
+        {**BASE, "quantity": quantity, "method": method, "seconds": 1.0, "memory_bytes": 2**20}
+        | {quantity: value}
+        for quantity, values in growth.VARIED.items()
+        for value in values
+        for method in growth.METHODS
+        if (method, value) != ("structured_derivatives", values[-1])
+    ]
+    axes = figure(rows).axes
+    assert len(axes) == 6
+    for ax in axes:
+        drawn = {line.get_label(): len(line.get_xdata()) for line in ax.lines}
+        assert drawn["structured_derivatives"] == drawn["gram"] - 1
 
 
 def test_bad_input_is_told_in_one_line(capsys):

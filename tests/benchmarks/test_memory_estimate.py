@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from benchmarks import memory_estimate
-from benchmarks.memory_estimate import Options, command, measurements, summarize
+from benchmarks.memory_estimate import measurements, summarize
 from benchmarks.memory_estimate_cases import CASES, CLEAR_REFS, Settings, make, measure
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -90,9 +90,3 @@ def test_bad_input_and_processes_that_fail_are_told_in_one_line(capsys, monkeypa
     monkeypatch.setattr(memory_estimate, "set_up", lambda cores: None)
     assert memory_estimate.main(["--cases", "mlp_gram", "--images", "4"]) == 2
     assert "exit code 1 of the process that measures mlp_gram" in capsys.readouterr().err
-
-
-def test_the_command_spells_out_what_is_measured_and_no_path():
-    line = command(Options(images=(3, 5), out=Path("/elsewhere/a.json")))
-    assert line.startswith("python -m benchmarks.memory_estimate --images 3 5 --large-images 1024")
-    assert "elsewhere" not in line

@@ -82,9 +82,11 @@ class Recurrent(nn.Module):
 class Tokens(nn.Module):
     """Words, embedded and averaged."""
 
+    words: int
+
     @nn.compact
     def __call__(self, ids):
-        x = nn.Embed(6, 4, param_dtype=jnp.float64)(ids)
+        x = nn.Embed(self.words, 4, param_dtype=jnp.float64)(ids)
         x = nn.RMSNorm(**WIDE)(x)
         return nn.Dense(OUT, **WIDE)(jnp.tanh(x).mean(axis=1))
 
@@ -132,7 +134,8 @@ LINEN = {
         Sequence((nn.MultiHeadDotProductAttention(2, normalize_qk=True, **WIDE),)),
         (N, 3, 4),
     ),
-    "embedding": (Tokens(), (N, 7)),
+    "embedding": (Tokens(6), (N, 7)),
+    "embedding of many words": (Tokens(40), (N, 5)),
     "small ViT": (Transformer(positions=False), (N, 4, 4, 3)),
     "small ViT, positions": (Transformer(positions=True), (N, 4, 4, 3)),
     "shared weights": (Shared(), VECTORS),
@@ -151,6 +154,9 @@ def inputs(shape, seed=0):
     rng = np.random.default_rng(seed)
     if shape == LINEN["embedding"][1]:
         return jnp.asarray(rng.integers(0, 6, shape))
+    if shape == LINEN["embedding of many words"][1]:
+        # Negative numbers count from the end; 38 and -2 are the same word.
+        return jnp.asarray(rng.choice([1, 7, 38, -2, -40], shape))
     return jnp.asarray(rng.normal(size=shape))
 
 

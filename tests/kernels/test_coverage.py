@@ -104,6 +104,32 @@ class Dead(nn.Module):
         return nn.Dense(2, name="dense")(x)
 
 
+class SecondAxis(nn.Module):
+    """Layers of a loop whose weights are stacked along their second axis."""
+
+    @nn.compact
+    def __call__(self, x):
+        scanned = nn.scan(
+            lambda layer, x, _: (layer(x), None),
+            variable_axes={"params": 1},
+            split_rngs={"params": True},
+            length=2,
+        )
+        return scanned(nn.Dense(x.shape[-1], name="dense"), x, None)[0]
+
+
+class HalfRuled(nn.Module):
+    """A switch one of whose branches uses a weight of the other without its layer."""
+
+    @nn.compact
+    def __call__(self, x):
+        layer = nn.Dense(2, name="dense", use_bias=False)
+        layer(x)
+        kernel = layer.variables["params"]["kernel"]
+        calls = [lambda _, x: layer(x), lambda _, x: jnp.tanh(x) @ kernel]
+        return nn.switch(jnp.asarray(1), calls, self, x)
+
+
 class MyDense(nn.Dense):
     """A subclass may compute anything."""
 
@@ -117,6 +143,8 @@ REASONS = {
     "folded": (Folded(), SEQUENCE, coverage.NOT_BY_EXAMPLE),
     "changed": (Positive(), X, coverage.TRANSFORMED),
     "subclass": (MyDense(2), X, coverage.NO_RULE),
+    "one branch by hand": (HalfRuled(), X, coverage.NO_RULE),
+    "stacked along another axis": (SecondAxis(), X, coverage.TRANSFORMED),
     "used twice": (models.Shared(), X, coverage.SHARED),
     "looped": (models.Recurrent(), X, coverage.LOOPED),
 }

@@ -1,5 +1,6 @@
 """All methods against explicit Jacobians in float64, and the laws every kernel obeys."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -235,6 +236,41 @@ def test_any_tree_of_parameters_will_do(params):
     assert_close(kernel, np.outer(x, x) + 1, 1e-14)
 
 
+@pytest.mark.parametrize("shape", [(5, 4), (5, 5, 4)], ids=["vectors", "as many tokens"])
+def test_examples_that_are_mapped_by_hand_have_the_exact_kernel(shape):
+    model = nn.Dense(2, param_dtype=jnp.float64)
+    x = models.inputs(shape)
+    params = model.init(jax.random.key(0), x)["params"]
+
+    def apply_fn(params, x):
+        return jax.vmap(lambda one: jnp.tanh(model.apply({"params": params}, one)))(x)
+
+    with pytest.warns(MethodFallback, match="examples on the first axis"):
+        kernel = empirical_ntk(apply_fn, params, x, outputs="trace")
+    jac = jax.jacrev(apply_fn)(params, x)
+    count = apply_fn(params, x).size // 5
+    flat = np.concatenate([leaf.reshape(5, count, -1) for leaf in jax.tree.leaves(jac)], axis=2)
+    assert_close(kernel, np.einsum("icp,jcp->ij", flat, flat), 1e-12)
+
+
+@pytest.mark.parametrize(("outputs", "shape"), [("trace", (2, 3)), ("full", (2, 3, 4, 4))])
+@pytest.mark.parametrize("method", ["auto", "gram"])
+def test_parameters_that_reach_no_output_have_a_kernel_of_zeros(method, outputs, shape):
+    params = {"w": jnp.ones(3)}
+    kernel = empirical_ntk(
+        lambda p, x: x, params, X, jnp.ones((3, 4)), outputs=outputs, method=method
+    )
+    assert_close(kernel, np.zeros(shape))
+
+
+def test_whole_numbers_among_the_parameters_are_constants():
+    params = {"power": jnp.asarray(2), "w": jnp.asarray(3.0)}
+    x = jnp.arange(1.0, 4.0)
+    with pytest.warns(MethodFallback, match=r"^method='auto': w \("):
+        kernel = empirical_ntk(lambda p, x: x ** p["power"] * p["w"], params, x, outputs="sum")
+    assert_close(kernel, np.outer(x**2, x**2))
+
+
 def test_it_runs_inside_jit_and_vmap(case):
     made = case("dense")
 
@@ -279,6 +315,8 @@ BAD = {
     "precision": ({"matmul_precision": "sharp"}, r"^matmul_precision: got 'sharp'"),
     "columns": ({"x2": jnp.ones((2, 3))}, r"^x2: got shape \(2, 3\)"),
     "nothing": ({"x1": jnp.ones((0, 4))}, r"^x1: got shape \(0, 4\)"),
+    "no parameter": ({"params": {}}, r"^params: got no parameter"),
+    "complex": ({"params": {"w": jnp.ones((4, 1), complex)}}, r"^params: got w of dtype complex"),
     "coupled columns": ({"x2": X, "examples": "coupled"}, r"^x2: got .*coupled"),
     "coupled gram": ({"method": "gram", "examples": "coupled"}, r"^method: got gram with"),
     "parameters": ({"parameters": lambda path: False}, r"^parameters: got"),
@@ -292,11 +330,12 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_is_refused_in_one_line(what):
     changes, message = BAD[what]
-    arguments = {"x1": X, "x2": None, "outputs": "sum", "method": "auto"} | changes
+    params = {"w": jnp.ones((4, 1))}
+    arguments = {"params": params, "x1": X, "x2": None, "outputs": "sum"} | changes
     with pytest.raises(InputError, match=message) as caught:
         empirical_ntk(
             lambda p, x: x @ p["w"],
-            {"w": jnp.ones((4, 1))},
+            arguments.pop("params"),
             arguments.pop("x1"),
             arguments.pop("x2"),
             **arguments,

@@ -169,7 +169,7 @@ def test_real_arrays_and_shapes_give_the_same():
 
 @pytest.mark.parametrize(("platform", "limit"), [("gpu", 1000), ("tpu", None)])
 def test_the_share_is_of_what_the_device_says(platform, limit):
-    stats = None if limit is None else {"bytes_limit": limit, "bytes_in_use": 1}
+    stats = None if limit is None else {"bytes_limit": limit + 1, "bytes_in_use": 1}
     device = SimpleNamespace(platform=platform, device_kind="big one", memory_stats=lambda: stats)
     estimate = estimate_memory(lambda x: x + 1, shaped(25), device=device)
     assert estimate.peak.total == 200
@@ -188,6 +188,16 @@ def test_the_share_of_the_host_is_of_what_is_available(tmp_path, monkeypatch):
     assert everything is None or everything > 2**20
     monkeypatch.delattr(memory.os, "sysconf")
     assert memory.host_memory() is None
+
+
+@pytest.mark.parametrize(("limit", "available"), [("max", 3072), ("2000", 1900), ("9000", 3072)])
+def test_a_container_has_no_more_than_it_may(tmp_path, monkeypatch, limit, available):
+    (tmp_path / "meminfo").write_text("MemAvailable:       3 kB\n", "utf-8")
+    (tmp_path / "memory.max").write_text(f"{limit}\n", "utf-8")
+    (tmp_path / "memory.current").write_text("100\n", "utf-8")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.host_memory() == available
 
 
 def test_an_estimate_reads_as_one_line():

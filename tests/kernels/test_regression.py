@@ -8,7 +8,7 @@ import pytest
 from jaxntk.errors import InputError
 from jaxntk.kernels.linearized import linearized
 from jaxntk.kernels.regression import kernel_ridge_regression
-from jaxntk.metrics.score import Status
+from jaxntk.validity import Status
 from tests.kernels.small_functions import case, jacobian, normal, outputs
 
 TRAIN = 5

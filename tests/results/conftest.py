@@ -84,6 +84,7 @@ def _rows(
                 "outputs": "sum",
                 "parameters": "lga",
                 "dtype": "float32",
+                "matmul_precision": "highest",
                 "num_images": 64,
                 "params": params,
                 "flops": 150 * params,

@@ -129,7 +129,13 @@ def test_configuration_environment_and_command(page):
     for word in ("versions.jax", "0.10.2", "git.commit", "0123456789abcdef", "num_archs"):
         assert word in page.words, word
     assert "jaxntk run experiments/quickstart_digits.py --out runs/quickstart" in page.text
-    for word in ("frozen", "sum", "float32", "64 of digits, train split, balanced, seed 0"):
+    for word in (
+        "frozen",
+        "sum",
+        "float32",
+        "highest",
+        "64 of digits, train split, balanced, seed 0",
+    ):
         assert word in page.words, word
 
 

@@ -79,7 +79,7 @@ def test_stopped_between_scoring_and_truth(experiment, finished, tmp_path):
 def test_a_finished_run_is_not_computed_again(experiment, finished, tmp_path, monkeypatch):
     out = shutil.copytree(finished, tmp_path / "run")
     before = content(out)
-    monkeypatch.setattr(score, "compile_kernel", None)
+    monkeypatch.setattr(score, "compile_program", None)
     assert main(["run", str(experiment), "--out", str(out)]) == 0
     after = content(out)
     for name in ("config.json", "environment.json", "scores.jsonl", "truth.jsonl", "kernels.npz"):
@@ -91,7 +91,7 @@ def test_ctrl_c_says_how_to_go_on(experiment, tmp_path, capsys, monkeypatch):
     def interrupt(*_arguments, **_keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(score, "compile_kernel", interrupt)
+    monkeypatch.setattr(score, "compile_program", interrupt)
     assert main(["run", str(experiment), "--out", str(tmp_path / "run")]) == 130
     err = capsys.readouterr().err
     assert err == "jaxntk: stopped; the same command goes on from here\n"
