@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks.gram_against_other_methods import METHODS
+from benchmarks.gram_against_other_methods_figure import MARKS
 from benchmarks.measure import compile_call, run_seconds, save, set_up, style, write_record
 from benchmarks.networks import Mlp
 from jaxntk.errors import InputError
@@ -127,7 +128,7 @@ def figure(rows: list[dict[str, Any]]) -> Figure:
     drawn = Figure(figsize=(9, 5.2), layout="constrained")
     drawn.set_facecolor(theme.SURFACE)
     axes = drawn.subplots(2, len(VARIED), sharey="row")
-    styles = dict(zip(METHODS, ("o-", "s--", "^-.", "D:", "v--"), strict=True))
+    styles = dict(zip(METHODS, MARKS, strict=False))
     for column, quantity in enumerate(VARIED):
         mine = [row for row in rows if row["quantity"] == quantity]
         for line, (key, factor, unit) in enumerate((
