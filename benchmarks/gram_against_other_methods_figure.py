@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from rich.table import Table
 
 from benchmarks.measure import style
@@ -56,26 +57,39 @@ def figure(rows: list[dict[str, Any]], summary: dict[str, dict[str, float]], tit
     drawn.set_facecolor(theme.SURFACE)
     ratios = [0.4 * len(summary), 2.4][: 1 + several]
     axes = drawn.subplots(1 + several, squeeze=False, height_ratios=ratios)[:, 0]
-    _bars(axes[0], summary)
+    _times(axes[0], summary)
     axes[0].set_title(title, loc="left", color=theme.INK, fontsize=10)
     if several:
         _sums(axes[1], rows, cases)
     return drawn
 
 
-def _bars(ax: Any, summary: dict[str, dict[str, float]]) -> None:
+def _times(ax: Any, summary: dict[str, dict[str, float]]) -> None:
+    """Marks both times of every method; a bar would have no zero to begin at."""
     names = list(summary)[::-1]
-    for offset, key, alpha in ((0.19, "seconds_without_compile", 1.0), (-0.19, "seconds", 0.4)):
-        values = [summary[name][key] for name in names]
-        colours = [theme.METRIC if name == "gram" else theme.BASELINE for name in names]
-        places = [place + offset for place in range(len(names))]
-        ax.barh(places, values, height=0.34, color=colours, alpha=alpha, linewidth=0)
-        for place, value in zip(places, values, strict=True):
-            ax.text(value, place, f" {seconds(value)}", va="center", fontsize=7, color=theme.MUTED)
+    for place, name in enumerate(names):
+        computing, whole = (summary[name][key] for key in ("seconds_without_compile", "seconds"))
+        colour = theme.METRIC if name == "gram" else theme.BASELINE
+        ax.plot([computing, whole], [place, place], color=colour, linewidth=1, alpha=0.5)
+        ax.plot(computing, place, "o", color=colour, markersize=7)
+        ax.plot(whole, place, "o", color=colour, markersize=7, markerfacecolor=theme.SURFACE)
+        for value in (computing, whole):
+            ax.annotate(
+                seconds(value),
+                (value, place),
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                color=theme.MUTED,
+            )
     ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.5, len(names) - 0.3)
     ax.set_xscale("log")
-    ax.margins(x=0.12)
-    style(ax, "seconds a kernel: solid computing, pale with compilation", "", grid="x")
+    ax.margins(x=0.08)
+    style(ax, "seconds a kernel: full computing, open with compilation", "", grid="x")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _sums(ax: Any, rows: list[dict[str, Any]], cases: list[str]) -> None:
