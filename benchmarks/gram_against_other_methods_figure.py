@@ -1,5 +1,6 @@
 """How the comparison of the methods is laid out as a table and drawn."""
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,9 @@ def _times(ax: Any, summary: dict[str, dict[str, float]]) -> None:
 
 def _sums(ax: Any, rows: list[dict[str, Any]], cases: list[str]) -> None:
     """Draws seconds, compilations included, over the number of architectures."""
-    for method, mark in zip(dict.fromkeys(row["method"] for row in rows), MARKS, strict=False):
+    for method, mark in zip(
+        dict.fromkeys(row["method"] for row in rows), cycle(MARKS), strict=False
+    ):
         mine = [row for row in rows if row["method"] == method]
         each = [row["compile_seconds"] + np.median(row["run_seconds"]) for row in mine]
         colour = theme.METRIC if method == "gram" else theme.BASELINE

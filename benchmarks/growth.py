@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def figure(rows: list[dict[str, Any]]) -> Figure:
     drawn = Figure(figsize=(9, 5.2), layout="constrained")
     drawn.set_facecolor(theme.SURFACE)
     axes = drawn.subplots(2, len(VARIED), sharey="row")
-    styles = dict(zip(METHODS, MARKS, strict=False))
+    styles = dict(zip(METHODS, cycle(MARKS), strict=False))
     for column, quantity in enumerate(VARIED):
         mine = [row for row in rows if row["quantity"] == quantity]
         for line, (key, factor, unit) in enumerate((

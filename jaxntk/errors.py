@@ -41,3 +41,26 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(options), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def check_choice(argument: str, given: str, options: Iterable[str]) -> None:
+    """Refuses a name that is none of those there are.
+
+    Args:
+        argument: the name of the argument or field.
+        given: what it was given.
+        options: the names that exist.
+
+    Raises:
+        InputError: ``given`` is none of them.
+
+    Example:
+        >>> check_choice("outputs", "summ", ["sum", "trace"])
+        Traceback (most recent call last):
+        ...
+        jaxntk.errors.InputError: outputs: got 'summ'; choose from sum, trace; did you mean 'sum'?
+    """
+    known = list(options)
+    if given not in known:
+        cure = f"choose from {', '.join(known)}{did_you_mean(given, known)}"
+        raise InputError(argument, repr(given), cure)

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.coupled import coupled_kernels
 from jaxntk.kernels.coverage import NOT_REAL, Coverage, gram_coverage, is_named
 from jaxntk.kernels.gram import gram_kernels, parameter_dtype, tiled_gram_kernels
@@ -305,10 +305,7 @@ def _say_fallback(plan: NtkPlan) -> None:
 def _check_inputs(settings: NtkSettings, x1: Any, x2: Any) -> None:
     check_outputs(settings.outputs)
     for argument, choices in (("method", Method), ("examples", Examples)):
-        given, names = getattr(settings, argument), get_args(choices)
-        if given not in names:
-            cure = f"choose from {', '.join(names)}{did_you_mean(given, names)}"
-            raise InputError(argument, repr(given), cure)
+        check_choice(argument, getattr(settings, argument), get_args(choices))
     if settings.tile is not None and settings.tile < 1:
         raise InputError("tile", settings.tile, "give at least 1, or None for all at once")
     for argument, x in (("x1", x1), ("x2", x2)):

@@ -17,7 +17,7 @@ for the rows :math:`b_k` of a basis:
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import InputError, check_choice
 
 ApplyFn = Callable[[Any, Array], Array]
 Outputs = Literal["trace", "full", "sum", "class_balanced"]
@@ -43,12 +43,8 @@ def check_outputs(outputs: str) -> Outputs:
     Raises:
         InputError: it is none of them.
     """
-    for known in get_args(Outputs):
-        if outputs == known:
-            return known
-    names = get_args(Outputs)
-    cure = f"choose from {', '.join(names)}{did_you_mean(outputs, names)}"
-    raise InputError("outputs", repr(outputs), cure)
+    check_choice("outputs", outputs, get_args(Outputs))
+    return cast(Outputs, outputs)
 
 
 def flat_outputs(apply_fn: ApplyFn) -> ApplyFn:

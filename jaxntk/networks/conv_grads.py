@@ -17,6 +17,9 @@ from jaxtyping import Array, Float
 
 from jaxntk.networks.precision import matmul_precision
 
+SLICES_IN_CACHE = 2**21
+"""Bytes of shifted slices that are multiplied at once on a CPU: enough for several of its cores."""
+
 
 class ConvWindow(NamedTuple):
     """Where a convolution looks, along each spatial axis.
@@ -95,12 +98,23 @@ def conv_example_grads(
         left, right = _shifted_both_ways(x, ct, window)
         return jnp.einsum("nti,nto->nio", left, right, precision=matmul_precision())
 
-    def example_by_example(x: Array, ct: Array) -> Array:
-        return lax.map(lambda pair: one_product(pair[0][None], pair[1][None])[0], (x, ct))
+    def few_by_few(x: Array, ct: Array) -> Array:
+        at_once = _examples_in_cache(x, ct, window)
+        pairs = [part.reshape(-1, at_once, *part.shape[1:]) for part in (x, ct)]
+        grads = lax.map(lambda pair: one_product(*pair), tuple(pairs))
+        return grads.reshape(len(x), *grads.shape[2:])
 
-    # One example's slices stay in the cache of a CPU; accelerators want the whole batch at once.
-    grads = lax.platform_dependent(x, ct, cpu=example_by_example, default=one_product)
+    # Few examples' slices stay in the cache of a CPU; accelerators want the whole batch at once.
+    grads = lax.platform_dependent(x, ct, cpu=few_by_few, default=one_product)
     return grads.reshape(len(x), -1)
+
+
+def _examples_in_cache(x: Array, ct: Array, window: ConvWindow) -> int:
+    """Returns how many examples' shifted slices take up to ``SLICES_IN_CACHE``; it divides n."""
+    columns = math.prod(window.size[1:]) * x.shape[-1] + window.size[0] * ct.shape[-1]
+    bytes_each = x.shape[1] * math.prod(ct.shape[2:-1]) * columns * x.dtype.itemsize
+    most = max(1, SLICES_IN_CACHE // bytes_each)
+    return max(few for few in range(1, len(x) + 1) if len(x) % few == 0 and few <= most)
 
 
 def _shifted_both_ways(x: Array, ct: Array, window: ConvWindow) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import check_choice
 
 
 class Initialization(NamedTuple):
@@ -55,9 +55,5 @@ def initialization(name: str) -> Initialization:
     Raises:
         InputError: there is none of that name.
     """
-    if name not in INITIALIZATIONS:
-        names = ", ".join(INITIALIZATIONS)
-        raise InputError(
-            "initializer", repr(name), f"choose from {names}{did_you_mean(name, names.split(', '))}"
-        )
+    check_choice("initializer", name, INITIALIZATIONS)
     return INITIALIZATIONS[name]

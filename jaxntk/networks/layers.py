@@ -15,15 +15,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from jaxntk.networks import gram_rules
 
 BATCH_NORM_EPSILON = 1e-5
-
-MOMENTS = "moments"
-"""Name of a batch's mean and variance, for what recomputes activations and may keep these."""
 
 PLACE_SUFFIX = "@gram"
 """Ends the name of the leaf where a parameter's kernel is read off."""
@@ -187,7 +183,6 @@ def normalize(
         var = jnp.mean(jnp.square(x - mean.reshape(1, 1, 1, -1)), axis=(0, 1, 2))
         if normalizer is Normalizer.FROZEN:
             mean, var = lax.stop_gradient((mean, var))
-    mean, var = checkpoint_name(mean, MOMENTS), checkpoint_name(var, MOMENTS)
     scale = lax.rsqrt(var + jnp.asarray(BATCH_NORM_EPSILON, x.dtype))
     out = (x - mean.reshape(1, 1, 1, -1)) * scale.reshape(1, 1, 1, -1)
     return out, (mean, var)

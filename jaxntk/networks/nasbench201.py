@@ -2,43 +2,33 @@
 
 The macro skeleton (Dong & Yang, ICLR 2020, arXiv 2001.00326): a 3x3 convolution, three stages of
 cells at 1, 2 and 4 times the channels with a residual block of stride 2 between them, batch
-normalisation, ReLU, global average pooling, a linear classifier. A cell has four nodes; each of its
-six edges applies the operation that ``arch`` names:
-
-    0 none    1 skip_connect    2 nor_conv_1x1    3 nor_conv_3x3    4 avg_pool_3x3
-
-on the edges (1<-0) (2<-0) (2<-1) (3<-0) (3<-1) (3<-2). Inside cells convolutions have a bias and
-batch normalisation has neither scale, bias nor running statistics, as in the network that the LGA
-paper scores (Mok et al., CVPR 2022); stem, residual blocks and the last normalisation have all.
+normalisation, ReLU, global average pooling, a linear classifier. What a cell does stands in
+:mod:`jaxntk.networks.nasbench201_cell`. Inside cells convolutions have a bias and batch
+normalisation has neither scale, bias nor running statistics, as in the network that the LGA paper
+scores (Mok et al., CVPR 2022); stem, residual blocks and the last normalisation have all.
 """
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from functools import cache, partial
+from functools import cache
 from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxntk.networks.forward_mode import in_forward_mode
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import (
-    MOMENTS,
     BatchNorm,
     ConvParameters,
     Dense,
     Normalizer,
-    Parameter,
     apply_conv,
     avg_pool_2x2,
-    avg_pool_3x3,
-    normalize,
     relu,
 )
-from jaxntk.spaces.nasbench201 import EDGES
+from jaxntk.networks.nasbench201_cell import Cell, without_dead_edges
 
 Variables = Mapping[str, Any]
 
@@ -82,110 +72,6 @@ _NORMALIZERS = {
     BatchNormMode.RUNNING: (Normalizer.STORED, Normalizer.BATCH),
     BatchNormMode.STORED: (Normalizer.STORED, Normalizer.STORED),
 }
-
-
-class Edge(nn.Module):
-    """One edge of a cell: the parameters of all its operations, of which ``op`` picks one."""
-
-    normalizer: Normalizer
-    initializer: str
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"], op: Int[Array, ""]) -> Float[Array, "n h w c"]:
-        """Applies operation ``op`` (see the module's docstring)."""
-        channels = x.shape[-1]
-        draw = initialization(self.initializer)
-        convolutions = {
-            size: ConvParameters(
-                channels,
-                size,
-                draw.kernel,
-                draw.bias(size**2 * channels),
-                name=f"conv_{size}x{size}",
-            )(x)
-            for size in (1, 3)
-        }
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), x.dtype)
-        var = self.variable("batch_stats", "var", jnp.ones, (channels,), x.dtype)
-        stored = tuple(moment.value.astype(x.dtype) for moment in (mean, var))
-        apply = _remade_operation(self.normalizer, in_forward_mode())
-        out, used = apply(op, x, convolutions, stored)
-        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-            mean.value, var.value = used
-        return out
-
-
-@cache
-def _remade_operation(normalizer: Normalizer, forward: bool) -> Callable[..., Any]:
-    """Returns :func:`apply_operation`, recomputed in the backward pass and traced once a shape.
-
-    In forward mode it is another function, so that neither mode meets traces of the other.
-    """
-    del forward
-    # Edges of one shape share the trace of one function and of its derivatives.
-    traced_once = jax.jit(partial(apply_operation, normalizer=normalizer))
-    # Without recomputation the switch would save what every branch needs, zeros included. With
-    # frozen statistics the derivative of a normalised convolution needs its input and its variance
-    # only; kept, the variance spares the backward pass the convolution itself.
-    keep = jax.checkpoint_policies.save_only_these_names(MOMENTS)
-    return jax.checkpoint(traced_once, policy=keep)
-
-
-def apply_operation(
-    op: Int[Array, ""],
-    x: Float[Array, "n h w c"],
-    convolutions: dict[int, tuple[Parameter, Parameter | None]],
-    stored: tuple[Float[Array, " c"], Float[Array, " c"]],
-    normalizer: Normalizer,
-) -> tuple[Float[Array, "n h w c"], tuple[Float[Array, " c"], Float[Array, " c"]]]:
-    """Applies one of the five operations of the space.
-
-    Args:
-        op: its number, 0..4, traced; under ``scan`` and ``map`` only its branch runs.
-        x: the input of the edge.
-        convolutions: the edge's convolutions by their size, 1 and 3.
-        stored: mean and variance of the edge's normalisation, for ``Normalizer.STORED``.
-        normalizer: where mean and variance come from.
-
-    Returns:
-        The output, and the mean and variance used (``stored`` where nothing was normalised).
-    """
-
-    def relu_conv_norm(size: int) -> tuple[Array, tuple[Array, Array]]:
-        return normalize(apply_conv(relu(x), convolutions[size]), normalizer, stored)
-
-    branches = (
-        lambda: (jnp.zeros_like(x), stored),
-        lambda: (x, stored),
-        lambda: relu_conv_norm(1),
-        lambda: relu_conv_norm(3),
-        lambda: (avg_pool_3x3(x), stored),
-    )
-    return lax.switch(op, branches)
-
-
-class Cell(nn.Module):
-    """A cell: node j is the sum of its incoming edges; the output is the last node."""
-
-    normalizer: Normalizer
-    initializer: str
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "n h w c"], arch: Int[Array, "6"]
-    ) -> tuple[Float[Array, "n h w c"], None]:
-        """Applies the cell; the second value is the empty output ``nn.scan`` asks for."""
-        nodes = [x]
-        for target in (1, 2, 3):
-            incoming = [
-                Edge(self.normalizer, self.initializer, name=f"edge_{to}_from_{source}")(
-                    nodes[source], arch[index]
-                )
-                for index, (to, source) in enumerate(EDGES)
-                if to == target
-            ]
-            nodes.append(sum(incoming[1:], start=incoming[0]))
-        return nodes[-1], None
 
 
 class Reduction(nn.Module):
@@ -245,6 +131,7 @@ class NasBench201(nn.Module):
         draw = initialization(self.initializer)
         x = apply_conv(x, ConvParameters(self.channels, 3, draw.kernel, name="stem")(x))
         x = BatchNorm(tracked, name="stem_norm")(x)
+        arch = without_dead_edges(arch)
         scanned = nn.scan(
             Cell,
             variable_axes={"params": 0, "batch_stats": 0},

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from jaxntk.data.tables import Truth
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import InputError, check_choice, did_you_mean
 from jaxntk.metrics import METRICS
 from jaxntk.networks.initializers import initialization
 from jaxntk.spaces import nasbench201
@@ -166,9 +166,7 @@ def validate_scoring(config: ScoreConfig) -> None:
     if not config.metrics:
         raise InputError("metrics", "none", f"choose from {', '.join(METRICS)}")
     for name in config.metrics:
-        if name not in METRICS:
-            cure = f"choose from {', '.join(METRICS)}{did_you_mean(name, METRICS)}"
-            raise InputError("metrics", repr(name), cure)
+        check_choice("metrics", name, METRICS)
     initialization(config.initializer)
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxntk.errors import InputError
+from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, largest_tile
 from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.spaces.nasbench201 import check_archs
@@ -187,6 +187,7 @@ def population_kernels(
     mesh = population_mesh(devices)
     size = _part_size(chunk, mesh, len(archs))
     check_settings(settings, x.shape)
+    check_choice("strategy", strategy, ("auto", *get_args(Strategy)))
     images = np.asarray(x, ACTIVATIONS[settings.dtype])
     variables = init_variables(
         network,

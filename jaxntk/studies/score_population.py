@@ -27,6 +27,7 @@ from jaxntk.studies.population import Chunk, PopulationKernels, population_kerne
 from jaxntk.studies.progress import track
 from jaxntk.studies.routing import distinct_cells
 from jaxntk.studies.score import kernel_row
+from jaxntk.studies.scoring import exact_zero
 from jaxntk.studies.strategies import Strategy
 
 # Chunks whose rows may wait to be written while the next kernels are computed.
@@ -216,5 +217,6 @@ def _row(
     job: Job, gram_NxN: Float[np.ndarray, "n n"], arch: Int[np.ndarray, "6"], seconds: float
 ) -> dict[str, Any]:
     """Builds the row of a cell; its time is that of the metrics and a share of the chunk's."""
-    row = kernel_row(job, gram_NxN, arch, job.config.init_seed)
+    exact = exact_zero(job.config.parameters, arch, gram_NxN)
+    row = kernel_row(job, exact, arch, job.config.init_seed)
     return row | {"seconds": row["seconds"] + seconds}

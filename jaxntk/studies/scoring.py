@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.coupled import coupled_kernels
 from jaxntk.kernels.coverage import gram_coverage
 from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
@@ -100,10 +100,7 @@ def check_settings(settings: KernelSettings, x_shape: tuple[int, ...]) -> None:
     """
     choices = {"batch_norm": ("batch", "frozen", "running"), "dtype": tuple(ACTIVATIONS)}
     for name, known in choices.items():
-        given = getattr(settings, name)
-        if given not in known:
-            cure = f"choose from {', '.join(known)}{did_you_mean(given, known)}"
-            raise InputError(name, repr(given), cure)
+        check_choice(name, getattr(settings, name), known)
     if check_outputs(settings.outputs) == "full":
         raise InputError("outputs", "full", "choose trace, sum or class_balanced")
     if settings.tile is not None and settings.tile < 1:

@@ -15,7 +15,7 @@ They agree up to rounding.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.gram import parameter_dtype
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.outputs import output_basis
@@ -165,12 +165,8 @@ def routed_kernels_fn(
 
 
 def _check_strategy(strategy: str) -> Strategy:
-    for known in get_args(Strategy):
-        if strategy == known:
-            return known
-    names = get_args(Strategy)
-    cure = f"choose from auto, {', '.join(names)}{did_you_mean(strategy, names)}"
-    raise InputError("strategy", repr(strategy), cure)
+    check_choice("strategy", strategy, get_args(Strategy))
+    return cast(Strategy, strategy)
 
 
 def _switched_fn(

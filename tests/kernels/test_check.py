@@ -85,9 +85,16 @@ def test_dropout_is_refused_and_passes_when_off():
     assert not check_model(*_linen(Dropped(deterministic=True))).frozen
 
 
-def test_coupling_without_flax_is_found_by_derivative():
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_coupling_without_flax_is_found_by_derivative_in_any_unit(unit):
+    weights, x = _weights()
+
+    def normalised(w, x):
+        centred = x - x.mean(0, keepdims=True)
+        return centred / jnp.sqrt(jnp.mean(centred**2)) @ w
+
     with pytest.raises(InputError, match=r"outputs that depend on the other examples"):
-        check_model(lambda w, x: (x - x.mean(0, keepdims=True)) @ w, *_weights())
+        check_model(normalised, weights, unit * x)
 
 
 def test_statistics_held_constant_are_found_and_can_be_allowed():

@@ -15,6 +15,7 @@ from jax.extend import core as jax_core
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.metrics import evaluate
 from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
+from jaxntk.studies.strategies import plan
 from tests.networks import tiny
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -49,6 +50,14 @@ def _cell_kernel(precision):
     return jax.make_jaxpr(kernels)(tiny.variables(net), jnp.asarray(tiny.images()), arch)
 
 
+def _routed_kernel(precision):
+    settings = KernelSettings(batch_norm="frozen", **precision)
+    net = tiny.network(cells_per_stage=1)
+    planned = plan("routed", net, settings, (5, 8, 8, 3), np.array([tiny.ALL_OPS]), 1)
+    work = jax.tree.map(lambda leaf: leaf[0], planned.work)
+    return jax.make_jaxpr(planned.fn)(tiny.variables(net), jnp.asarray(tiny.images()), work)
+
+
 def _linen_kernel(precision):
     model = nn.Sequential([nn.Conv(3, (3, 3)), nn.relu, lambda x: x.mean(axis=1), nn.Dense(2)])
     x = jnp.ones((4, 5, 5, 2), jnp.float32)
@@ -66,7 +75,7 @@ def _linen_kernel(precision):
     return jax.make_jaxpr(kernel)(params, x)
 
 
-KERNELS = {"cell": _cell_kernel, "linen": _linen_kernel}
+KERNELS = {"cell": _cell_kernel, "routed": _routed_kernel, "linen": _linen_kernel}
 ASKED = {
     "by default": ({}, lax.Precision.HIGHEST),
     "high": ({"matmul_precision": "high"}, lax.Precision.HIGH),

@@ -10,6 +10,7 @@ from jaxntk.kernels.memory import MemoryEstimate, PeakBytes
 from jaxntk.studies import memory_plan
 from jaxntk.studies.memory_plan import SHARE, plan_memory
 from jaxntk.studies.population import population_kernels
+from jaxntk.studies.score import check_memory
 from jaxntk.studies.scoring import KernelProgram, KernelSettings
 from tests.networks import tiny
 from tests.networks.tiny import quick_float64  # noqa: F401
@@ -73,6 +74,16 @@ def test_a_real_program_is_tiled_and_holds_less(monkeypatch):
     tiled, estimate = plan_memory(NETWORK, settings(), (12, 8, 8, 3))
     assert tiled.settings.tile in (1, 2, 3, 4, 6)
     assert estimate.share <= SHARE
+
+
+@pytest.mark.parametrize(("needed", "available"), [(None, 9), (9, None), (9, 9)])
+def test_what_the_compiler_reports_may_fill_the_memory(needed, available):
+    check_memory(needed, available)
+
+
+def test_more_than_there_is_by_the_compiler_is_refused():
+    with pytest.raises(InputError, match=r"^num_images: got a kernel of .*; give a tile"):
+        check_memory(2**30 + 1, 2**30)
 
 
 def kernels_of(chunk=None):

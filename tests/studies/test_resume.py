@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from jaxntk.cli import main
+from jaxntk.cli import load_experiment, main
 from jaxntk.studies import score
 from tests.tiny_runs import MAIN, content, finish, numbers, one_line, process, refusal
 
@@ -74,6 +74,17 @@ def test_stopped_between_scoring_and_truth(experiment, finished, tmp_path):
     assert main(["run", str(experiment), "--out", str(out)]) == 0
     assert numbers(out) == numbers(finished)
     assert (out / "scores.jsonl").read_bytes() == scores
+
+
+def test_the_tile_of_the_beginning_is_kept(experiment, finished, tmp_path, capsys):
+    out = shutil.copytree(finished, tmp_path / "run")
+    begun = json.loads((out / "compilation.json").read_text())
+    assert begun["tile"] == load_experiment(experiment).num_images
+    (out / "compilation.json").write_text(json.dumps(begun | {"tile": 5}))
+    (out / "kernels.npz").unlink()
+    assert main(["run", str(experiment), "--out", str(out)]) == 0
+    assert json.loads((out / "compilation.json").read_text())["tile"] == 5
+    assert numbers(out) == numbers(finished)
 
 
 def test_a_finished_run_is_not_computed_again(experiment, finished, tmp_path, monkeypatch):
