@@ -248,9 +248,11 @@ def _kernel(
         )
     else:
         layers.append(_gram(apply_fn, params, x1, x2, plan.places, outputs, tile))
-        layers.append(
-            per_example_kernels(apply_fn, params, x1, x2, plan.others, outputs=outputs, tile=tile)
-        )
+        if plan.others.leading:
+            others = per_example_kernels(
+                apply_fn, params, x1, x2, plan.others, outputs=outputs, tile=tile
+            )
+            layers.append(others)
     columns = len(x1 if x2 is None else x2)
     each = plan.count if outputs == "full" else 1
     # Zeros alone where no parameter that enters reaches the outputs.
