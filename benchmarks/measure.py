@@ -81,6 +81,9 @@ def compile_call(function: Callable[..., jax.Array], *arguments: Any) -> Measure
 def run_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
     """Times calls in turns, so that a slow spell of the machine hits all of them.
 
+    The order changes from turn to turn: what comes after a call that gives gigabytes back to the
+    system pays for getting them again.
+
     Args:
         calls: by name; each has run once already.
         repeats: of each, fewer for those that take long.
@@ -89,12 +92,13 @@ def run_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dic
         The times of every call.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
+    names, rng = list(calls), np.random.default_rng(0)
     for _ in range(repeats):
-        for name, call in calls.items():
+        for name in (names[index] for index in rng.permutation(len(names))):
             if sum(times[name]) > ENOUGH_SECONDS:
                 continue
             start = time.perf_counter()
-            call()
+            calls[name]()
             times[name].append(time.perf_counter() - start)
     return times
 

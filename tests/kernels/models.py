@@ -114,6 +114,14 @@ LINEN = {
     "conv": (Sequence((_conv(), nn.relu, _conv(use_bias=False))), IMAGES),
     "conv, stride 2": (Sequence((_conv(strides=2), jnp.tanh)), IMAGES),
     "conv, strides 1 and 2": (Sequence((_conv(strides=(1, 2), padding=((2, 0), (0, 1))),)), IMAGES),
+    "conv of patches": (
+        Sequence((nn.Conv(4, (2, 3), strides=(2, 3), padding="VALID", **WIDE), jnp.tanh)),
+        IMAGES,
+    ),
+    "conv of patches that do not fit": (
+        Sequence((_conv(strides=3, padding=((1, 0), (2, 2))), jnp.tanh)),
+        (N, 7, 6, 2),
+    ),
     "conv, dilation": (Sequence((_conv(kernel_dilation=2), jnp.tanh)), IMAGES),
     "conv, groups": (Sequence((_conv(feature_group_count=2), jnp.tanh)), IMAGES),
     "conv, stride, dilation, groups": (

@@ -100,12 +100,10 @@ def leads_on(arch, node):
 def test_dead_edges_of_every_cell():
     every = enumerate_space()
     got = np.asarray(jax.jit(jax.vmap(without_dead_edges))(jnp.asarray(every, jnp.int32)))
-    wanted = np.stack(
-        [
-            [op if leads_on(arch, to) else 0 for (to, _), op in zip(EDGES, arch, strict=True)]
-            for arch in every.tolist()
-        ]
-    )
+    wanted = np.stack([
+        [op if leads_on(arch, to) else 0 for (to, _), op in zip(EDGES, arch, strict=True)]
+        for arch in every.tolist()
+    ])
     wrong = np.flatnonzero((got != wanted).any(axis=1))
     assert wrong.size == 0, (every[wrong[:3]], got[wrong[:3]])
     assert (got != every).any()
