@@ -6,8 +6,8 @@ The claim: the forward and backward part of a kernel (16 channels, 5 cells a sta
 cell of six 3x3 convolutions) runs at half of the machine's convolution rate or more. The rate of
 the machine is that of single convolutions of the same three shapes, compiled alone; the arithmetic
 counted for the network is one convolution forward and one backward for each layer, so what is
-computed a second time (each edge is recomputed in the backward pass) counts as lost, and so do
-normalisation, ReLU and sums. The whole kernel is put beside the rate of a large matrix product.
+computed a second time counts as lost, and so do normalisation, ReLU and sums. The whole kernel is
+put beside the rate of a large matrix product.
 """
 
 import sys

@@ -81,25 +81,34 @@ def compile_call(function: Callable[..., jax.Array], *arguments: Any) -> Measure
 def run_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
     """Times calls in turns, so that a slow spell of the machine hits all of them.
 
-    The order changes from turn to turn: what comes after a call that gives gigabytes back to the
-    system pays for getting them again.
+    The order changes from turn to turn. Slow calls are timed after all others: they may give
+    gigabytes back to the system, and what comes after them pays for getting these again.
 
     Args:
-        calls: by name; each has run once already.
-        repeats: of each, fewer for those that take long.
+        calls: by name.
+        repeats: of each; one for those that take more than ``ENOUGH_SECONDS``.
 
     Returns:
-        The times of every call.
+        The times of every call, the first one of each left out.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    names, rng = list(calls), np.random.default_rng(0)
+
+    def run(name: str) -> float:
+        start = time.perf_counter()
+        calls[name]()
+        return time.perf_counter() - start
+
+    slow = [name for name in calls if run(name) > ENOUGH_SECONDS]
+    quick = [name for name in calls if name not in slow]
+    if slow:
+        for name in quick:
+            run(name)
+    rng = np.random.default_rng(0)
     for _ in range(repeats):
-        for name in (names[index] for index in rng.permutation(len(names))):
-            if sum(times[name]) > ENOUGH_SECONDS:
-                continue
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
+        for index in rng.permutation(len(quick)):
+            times[quick[index]].append(run(quick[index]))
+    for name in slow:
+        times[name].append(run(name))
     return times
 
 

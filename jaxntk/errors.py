@@ -62,5 +62,5 @@ def check_choice(argument: str, given: str, options: Iterable[str]) -> None:
     """
     known = list(options)
     if given not in known:
-        cure = f"choose from {', '.join(known)}{did_you_mean(given, known)}"
+        cure = f"choose from {', '.join(known)}{did_you_mean(str(given), known)}"
         raise InputError(argument, repr(given), cure)

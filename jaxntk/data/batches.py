@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32
 
 from jaxntk.data.images import ImageDataset
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import InputError, check_choice
 
 SPLITS = ("train", "test")
 SELECTIONS = ("balanced", "first")
@@ -102,8 +102,8 @@ def make_batch(
         >>> print(np.sort(np.bincount(batch.y)))
         [2 2 2 2 2 3 3 3 3 3]
     """
-    _check_choice("split", split, SPLITS)
-    _check_choice("how", how, SELECTIONS)
+    check_choice("split", split, SPLITS)
+    check_choice("how", how, SELECTIONS)
     if seed < 0:
         raise InputError("seed", seed, "give a seed of 0 or more")
     x, y = getattr(dataset, f"x_{split}"), getattr(dataset, f"y_{split}")
@@ -134,9 +134,3 @@ def _balanced(y: Int32[np.ndarray, " num"], n: int, seed: int, split: str) -> In
         for label, count in zip(classes, counts, strict=True)
     ]
     return rng.permutation(np.concatenate(chosen))
-
-
-def _check_choice(argument: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        cure = f"use {' or '.join(options)}{did_you_mean(value, options)}"
-        raise InputError(argument, repr(value), cure)

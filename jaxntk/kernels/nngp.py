@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import check_choice
 from jaxntk.kernels.outputs import ApplyFn, flat_outputs, output_count
 from jaxntk.networks.precision import at_precision
 
@@ -59,9 +59,7 @@ def empirical_nngp(
         [[10.  4.]
          [ 4.  2.]]
     """
-    if outputs not in get_args(NngpOutputs):
-        cure = f"choose trace or full{did_you_mean(outputs, get_args(NngpOutputs))}"
-        raise InputError("outputs", repr(outputs), cure)
+    check_choice("outputs", outputs, get_args(NngpOutputs))
     flat = flat_outputs(apply_fn)
     for x in (x1,) if x2 is None else (x1, x2):
         output_count(apply_fn, params, x)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import check_choice
 from jaxntk.metrics import alignment, magnitude, spectrum
 from jaxntk.metrics.gram import LabelledGram
 from jaxntk.metrics.score import Score
@@ -150,7 +150,5 @@ def evaluate(
 
 
 def _metric(name: str) -> Metric:
-    if name not in METRICS:
-        cure = f"use one of {', '.join(METRICS)}{did_you_mean(name, METRICS)}"
-        raise InputError("metric", repr(name), cure)
+    check_choice("metric", name, METRICS)
     return METRICS[name]

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
-from jaxntk.errors import InputError, did_you_mean
+from jaxntk.errors import InputError, check_choice
 from jaxntk.validity import Status
 
 
@@ -89,9 +89,7 @@ class Score:
         if set(row) != {"value", "status"}:
             raise InputError("score", sorted(row), "give exactly the keys value and status")
         status, value = str(row["status"]), row["value"]
-        if status not in list(Status):
-            cure = f"use one of {', '.join(Status)}{did_you_mean(status, Status)}"
-            raise InputError("status", status, cure)
+        check_choice("status", status, Status)
         if value is None:
             return cls(math.nan, Status(status))
         if not isinstance(value, int | float):

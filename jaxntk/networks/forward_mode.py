@@ -1,8 +1,10 @@
 """Whether the operations of :mod:`jaxntk.networks.gram_rules` are plain ones for the moment."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
+from typing import Any
 
 _forward_mode = ContextVar("forward_mode", default=False)
 
@@ -33,3 +35,28 @@ def in_forward_mode() -> bool:
         Whether it is.
     """
     return _forward_mode.get()
+
+
+def always_in(forward: bool, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Fixes the mode of a function, whenever it is traced.
+
+    A backward pass is traced when it is needed, which may be inside :func:`forward_mode` for a
+    function that was called outside; its trace would be kept and met again outside.
+
+    Args:
+        forward: whether its operations are plain ones.
+        function: the function.
+
+    Returns:
+        The function in that mode.
+    """
+
+    @wraps(function)
+    def fixed(*args: Any, **kwargs: Any) -> Any:
+        token = _forward_mode.set(forward)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _forward_mode.reset(token)
+
+    return fixed

@@ -39,7 +39,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxntk.networks.conv_grads import ConvWindow, conv_example_grads, conv_weight_grad
+from jaxntk.networks.conv_grads import (
+    ConvWindow,
+    conv_example_grads,
+    conv_weight_grad,
+    patches,
+)
 from jaxntk.networks.forward_mode import in_forward_mode
 from jaxntk.networks.precision import matmul_precision
 
@@ -113,6 +118,31 @@ def outer_gram(
     a_dots = jnp.einsum("nti,msi->nmts", a_left, a_right, precision=matmul_precision())
     b_dots = jnp.einsum("nto,mso->nmts", b_left, b_right, precision=matmul_precision())
     return jnp.sum(a_dots * b_dots, axis=(2, 3))
+
+
+def conv_gram(
+    x: Float[Array, "n *in_shape"],
+    ct: Float[Array, "n *out_shape"],
+    window: ConvWindow,
+    shape: tuple[int, ...],
+) -> Gram:
+    """Returns the Gram matrix of the gradients of a convolution's kernel.
+
+    Args:
+        x: what the convolution received, channels last.
+        ct: the cotangent of what it gave.
+        window: of the convolution.
+        shape: the block wanted, as in :func:`gram_block`.
+
+    Returns:
+        The block, of that shape.
+
+    Raises:
+        ValueError: ``shape`` is no block of the batch.
+    """
+    if window.is_patches:
+        return outer_gram(*patches(x, ct, window), shape)
+    return gram_block(conv_example_grads(x, ct, window), shape)
 
 
 def sum_to_trailing(
@@ -319,8 +349,7 @@ def _conv_bwd(
     weight_grad = conv_weight_grad(x, narrow, window)
     if gram is None:
         return input_grad.astype(ct.dtype), weight_grad, None
-    grads = conv_example_grads(x, narrow, window)
-    return input_grad.astype(ct.dtype), weight_grad, gram_block(grads, gram.shape)
+    return input_grad.astype(ct.dtype), weight_grad, conv_gram(x, narrow, window, gram.shape)
 
 
 def _conv_input_grad(

@@ -28,10 +28,11 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError
-from jaxntk.networks.conv_grads import ConvWindow, conv_example_grads
+from jaxntk.networks.conv_grads import ConvWindow
 from jaxntk.networks.gram_rules import (
     Gram,
     TapRule,
+    conv_gram,
     gram_block,
     outer_gram,
     split_block,
@@ -234,7 +235,7 @@ def _scaled(
 def _conv_rule(
     window: ConvWindow, saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]
 ) -> Gram:
-    return gram_block(conv_example_grads(saved[0], ct, window), shape)
+    return conv_gram(saved[0], ct, window, shape)
 
 
 def _embed_rule(

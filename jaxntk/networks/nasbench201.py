@@ -28,7 +28,7 @@ from jaxntk.networks.layers import (
     avg_pool_2x2,
     relu,
 )
-from jaxntk.networks.nasbench201_cell import Cell, without_dead_edges
+from jaxntk.networks.nasbench201_cell import Cell, without_dead_ends
 
 Variables = Mapping[str, Any]
 
@@ -131,7 +131,7 @@ class NasBench201(nn.Module):
         draw = initialization(self.initializer)
         x = apply_conv(x, ConvParameters(self.channels, 3, draw.kernel, name="stem")(x))
         x = BatchNorm(tracked, name="stem_norm")(x)
-        arch = without_dead_edges(arch)
+        arch = without_dead_ends(arch)
         scanned = nn.scan(
             Cell,
             variable_axes={"params": 0, "batch_stats": 0},

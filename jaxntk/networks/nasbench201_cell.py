@@ -9,9 +9,11 @@ on the edges (1<-0) (2<-0) (2<-1) (3<-0) (3<-1) (3<-2).
 
 The backward pass is written out, for speed: JAX's own would let every edge return an array of its
 own, zeros for ``none`` and a copy for ``skip_connect``, and sum them afterwards; here each branch
-of the switch adds in place to what came before, and the two cost nothing and one addition. Only
-nodes are kept for it, and the mean and variance of each normalisation: held constant, they are all
-that its derivative needs, which spares the backward pass the convolution.
+of the switch adds to what came before. Only nodes are kept for it, and where statistics of the
+batch are held constant (``FROZEN``) these: they are all that the derivative of a normalisation
+needs, which spares the backward pass the convolution. ``BATCH`` computes the convolution again.
+
+Stored statistics are constants: no derivative with respect to them is taken.
 """
 
 from collections.abc import Callable
@@ -24,7 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxntk.networks.forward_mode import in_forward_mode
+from jaxntk.networks.forward_mode import always_in, in_forward_mode
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import (
     ConvParameters,
@@ -106,8 +108,11 @@ class Cell(nn.Module):
         return out, None
 
 
-def without_dead_edges(arch: Int[Array, "6"]) -> Int[Array, "6"]:
+def without_dead_ends(arch: Int[Array, "6"]) -> Int[Array, "6"]:
     """Names ``none`` on every edge from which no path leads to the output.
+
+    Edges that no path leads to from the input stay: with frozen statistics their biases have a
+    gradient.
 
     Args:
         arch: six operations, 0..4.
@@ -116,7 +121,7 @@ def without_dead_edges(arch: Int[Array, "6"]) -> Int[Array, "6"]:
         Operations that give the same network.
 
     Example:
-        >>> without_dead_edges(jnp.array([3, 3, 0, 1, 0, 0]))
+        >>> without_dead_ends(jnp.array([3, 3, 0, 1, 0, 0]))
         Array([0, 0, 0, 1, 0, 0], dtype=int32)
     """
     reaches = [jnp.bool_(node == 3) for node in range(4)]
@@ -143,7 +148,7 @@ def apply_cell(
 
     Returns:
         The output, and for each edge the mean and variance used (the stored ones where nothing was
-        normalised). Nothing is pulled back from them.
+        normalised). Nothing is pulled back from these.
     """
     return _cell_function(normalizer, in_forward_mode())(x, arch, edges)
 
@@ -238,22 +243,25 @@ def _cell_function(normalizer: Normalizer, forward: bool) -> Callable[..., Any]:
     In forward mode it is another function, so that neither mode meets traces of the other.
     """
     # Edges of one shape share the trace of one function.
-    add = jax.jit(partial(add_operation, normalizer=normalizer))
-    plain = partial(_run_cell, add=add)
+    add = jax.jit(always_in(forward, partial(add_operation, normalizer=normalizer)))
     if forward:
-        return plain
+        # Where JAX goes back through it, the switch would save what every branch needs.
+        return partial(_run_cell, add=jax.checkpoint(add))
+    plain = partial(_run_cell, add=add)
     # The statistics that were used, held constant, give the same derivative.
     again = Normalizer.STORED if normalizer is Normalizer.FROZEN else normalizer
-    pull_back = jax.jit(partial(pull_back_operation, normalizer=again))
+    pull_back = jax.jit(always_in(False, partial(pull_back_operation, normalizer=again)))
     rule = jax.custom_vjp(plain)
 
     def forward_pass(
         x: Array, arch: Array, edges: tuple[EdgeParameters, ...]
     ) -> tuple[tuple[Array, tuple[Moments, ...]], tuple[Any, ...]]:
         nodes, used = _run_forward(x, arch, edges, add)
-        kept = tuple(
-            edge._replace(stored=moments) for edge, moments in zip(edges, used, strict=True)
-        )
+        kept = edges
+        if normalizer is Normalizer.FROZEN:
+            kept = tuple(
+                edge._replace(stored=moments) for edge, moments in zip(edges, used, strict=True)
+            )
         return (nodes[-1], used), (nodes[:-1], arch, kept)
 
     rule.defvjp(forward_pass, partial(_run_backward, pull_back))

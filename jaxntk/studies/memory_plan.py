@@ -55,3 +55,23 @@ def plan_memory(
         cure = f"give fewer: {readable(budget)} of {estimate.device} may be used"
         raise InputError("num_images", got, cure) from error
     return programs[tile], programs[tile].estimate()
+
+
+def check_memory(needed: int | None, available: int | None, tile: int | None) -> None:
+    """Refuses a compiled kernel that cannot fit into memory, whatever was estimated.
+
+    Args:
+        needed: bytes, as the compiler reports them; None where it does not.
+        available: bytes, or None where it is not known.
+        tile: images computed at a time, or None for all.
+
+    Raises:
+        InputError: more is needed than there is.
+    """
+    if needed is None or available is None or needed <= available:
+        return
+    got = f"a kernel of {readable(needed)} on {readable(available)}"
+    if tile is None:
+        cure = "give a tile (images computed at a time), or fewer num_images"
+        raise InputError("num_images", got, cure)
+    raise InputError("tile", f"{tile}, {got}", "give a smaller one, or fewer num_images")

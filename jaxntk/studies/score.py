@@ -20,7 +20,7 @@ from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import ScoreConfig
 from jaxntk.studies.job import Job, prepare
-from jaxntk.studies.memory_plan import plan_memory
+from jaxntk.studies.memory_plan import check_memory, plan_memory
 from jaxntk.studies.progress import track
 from jaxntk.studies.scoring import CompiledKernel, compile_program
 
@@ -86,7 +86,7 @@ def compile_checked(job: Job, console: Console) -> CompiledKernel:
         console.print(line, highlight=False)
     console.print("compiling the kernel, once for all cells ...", highlight=False)
     kernel = compile_program(program, job.batch.x)
-    check_memory(kernel.memory_bytes, estimate.available)
+    check_memory(kernel.memory_bytes, estimate.available, tile)
     needs = "" if kernel.memory_bytes is None else f"; it will hold {size(kernel.memory_bytes)}"
     console.print(f"compiled in {kernel.compile_seconds:.1f} s{needs}", highlight=False)
     return kernel
@@ -172,21 +172,6 @@ def kernel_row(
         "convolutions": nasbench201.num_convolutions(arch),
         "seconds": seconds,
     }
-
-
-def check_memory(needed: int | None, available: int | None) -> None:
-    """Refuses a compiled kernel that cannot fit into memory, whatever was estimated.
-
-    Args:
-        needed: bytes, as the compiler reports them; None where it does not.
-        available: bytes, or None where it is not known.
-
-    Raises:
-        InputError: more is needed than there is.
-    """
-    if needed is not None and available is not None and needed > available:
-        cure = "give a tile (images computed at a time), or fewer num_images"
-        raise InputError("num_images", f"a kernel of {size(needed)} on {size(available)}", cure)
 
 
 def print_scores(config: ScoreConfig, console: Console) -> None:

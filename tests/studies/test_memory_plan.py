@@ -8,9 +8,8 @@ from jaxntk.errors import InputError
 from jaxntk.kernels import memory
 from jaxntk.kernels.memory import MemoryEstimate, PeakBytes
 from jaxntk.studies import memory_plan
-from jaxntk.studies.memory_plan import SHARE, plan_memory
+from jaxntk.studies.memory_plan import SHARE, check_memory, plan_memory
 from jaxntk.studies.population import population_kernels
-from jaxntk.studies.score import check_memory
 from jaxntk.studies.scoring import KernelProgram, KernelSettings
 from tests.networks import tiny
 from tests.networks.tiny import quick_float64  # noqa: F401
@@ -78,12 +77,19 @@ def test_a_real_program_is_tiled_and_holds_less(monkeypatch):
 
 @pytest.mark.parametrize(("needed", "available"), [(None, 9), (9, None), (9, 9)])
 def test_what_the_compiler_reports_may_fill_the_memory(needed, available):
-    check_memory(needed, available)
+    check_memory(needed, available, None)
 
 
-def test_more_than_there_is_by_the_compiler_is_refused():
-    with pytest.raises(InputError, match=r"^num_images: got a kernel of .*; give a tile"):
-        check_memory(2**30 + 1, 2**30)
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [
+        (None, r"^num_images: got a kernel of .*; give a tile"),
+        (8, r"^tile: got 8, a kernel of .*; give a smaller one"),
+    ],
+)
+def test_more_than_there_is_by_the_compiler_is_refused(tile, message):
+    with pytest.raises(InputError, match=message):
+        check_memory(2**30 + 1, 2**30, tile)
 
 
 def kernels_of(chunk=None):
