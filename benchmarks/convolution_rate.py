@@ -99,8 +99,6 @@ def main(arguments: list[str] | None = None) -> int:
     network_calls, network_flops = _network_calls(options)
     calls |= network_calls
     flops |= network_flops
-    for call in calls.values():
-        call()
     times = run_seconds(calls, repeats=15)
     best = {name: float(np.min(each)) for name, each in times.items()}
     rates = {name: flops[name] / best[name] for name in calls}

@@ -1,16 +1,14 @@
 """Whether the operations of :mod:`jaxntk.networks.gram_rules` are plain ones for the moment."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from functools import wraps
 from typing import Any
 
 _forward_mode = ContextVar("forward_mode", default=False)
 
 
-@contextmanager
-def forward_mode() -> Iterator[None]:
+def forward_mode() -> AbstractContextManager[None]:
     """Makes the operations with Gram rules plain ones, which JAX differentiates in its own way.
 
     JAX has no forward mode through a rule for the reverse mode. What needs it (Jacobian-vector
@@ -18,14 +16,10 @@ def forward_mode() -> Iterator[None]:
     that was jitted and called outside keeps the trace it has: what is to be traced in both modes
     goes without a ``jit`` of its own.
 
-    Yields:
-        Nothing.
+    Returns:
+        The context.
     """
-    token = _forward_mode.set(True)
-    try:
-        yield
-    finally:
-        _forward_mode.reset(token)
+    return _mode(True)
 
 
 def in_forward_mode() -> bool:
@@ -50,13 +44,13 @@ def always_in(forward: bool, function: Callable[..., Any]) -> Callable[..., Any]
     Returns:
         The function in that mode.
     """
+    return _mode(forward)(function)
 
-    @wraps(function)
-    def fixed(*args: Any, **kwargs: Any) -> Any:
-        token = _forward_mode.set(forward)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            _forward_mode.reset(token)
 
-    return fixed
+@contextmanager
+def _mode(forward: bool) -> Iterator[None]:
+    token = _forward_mode.set(forward)
+    try:
+        yield
+    finally:
+        _forward_mode.reset(token)

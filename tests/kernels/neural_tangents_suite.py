@@ -3,8 +3,8 @@
     python tests/kernels/neural_tangents_suite.py [options of pytest]
 
 Its wheel brings them along. About half of them skip themselves on CPUs because they take long;
-here they run, so that the whole takes half an hour. Started as a script, not collected: both
-packages of tests are called ``tests``, and only one can be imported by that name.
+here they run. Started as a script, not collected: both packages of tests are called ``tests``, and
+only one can be imported by that name.
 """
 
 import importlib
