@@ -48,7 +48,7 @@ def standardize(dataset: ImageDataset) -> tuple[ImageDataset, Standardization]:
         dataset: the images as loaded.
 
     Returns:
-        The dataset with ``(x - mean) / std`` for ``x``, in both splits, and the numbers used.
+        The dataset with ``(x - mean) / std`` for ``x``, in all splits, and the numbers used.
 
     Raises:
         InputError: a channel does not vary over the training images.
@@ -72,6 +72,7 @@ def standardize(dataset: ImageDataset) -> tuple[ImageDataset, Standardization]:
         dataset,
         x_train=(dataset.x_train - shift) / scale,
         x_test=(dataset.x_test - shift) / scale,
+        x_valid=None if dataset.x_valid is None else (dataset.x_valid - shift) / scale,
     )
     return scaled, Standardization(mean, std)
 

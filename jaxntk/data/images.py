@@ -12,6 +12,7 @@ import sklearn.datasets
 import sklearn.model_selection
 from jaxtyping import Float32, Int32
 
+from jaxntk.data.distorted_digits import MAX_PIXEL, distorted_digits
 from jaxntk.data.images_tfds import read_tfds
 from jaxntk.errors import InputError, did_you_mean
 
@@ -20,10 +21,11 @@ DATA_DIR_VARIABLE = "JAXNTK_DATA"
 
 DIGITS_TEST_SIZE = 450
 DIGITS_SPLIT_SEED = 0
-DIGITS_MAX_PIXEL = 16.0
+DIGITS = tuple(str(digit) for digit in range(10))
 
-SOURCES = ("digits", "npz:FILE", "tfds:NAME")
+SOURCES = ("digits", "digits201", "npz:FILE", "tfds:NAME")
 ARRAY_KEYS = ("x_train", "y_train", "x_test", "y_test")
+OPTIONAL_KEYS = ("x_valid", "y_valid", "class_names")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,8 @@ class ImageDataset:
         y_test: labels (num_test,) in ``range(num_classes)``.
         num_classes: how many classes there are, whether or not each has an image.
         class_names: a name for each class.
+        x_valid: images to validate on, of the same shape each; None where there are none.
+        y_valid: their labels.
 
     Raises:
         InputError: an image array without four axes, train and test images of different shape,
@@ -54,6 +58,8 @@ class ImageDataset:
     y_test: Int32[np.ndarray, "..."] = field(repr=False)
     num_classes: int
     class_names: tuple[str, ...]
+    x_valid: Float32[np.ndarray, "..."] | None = field(default=None, repr=False)
+    y_valid: Int32[np.ndarray, "..."] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Checks everything that later code relies on."""
@@ -62,13 +68,17 @@ class ImageDataset:
         if len(self.class_names) != self.num_classes:
             cure = f"give one name for each of the {self.num_classes} classes"
             raise InputError("class_names", f"{len(self.class_names)} names", cure)
-        for split in ("train", "test"):
+        if (self.x_valid is None) != (self.y_valid is None):
+            raise InputError("x_valid, y_valid", "one of them", "give both, or neither")
+        for split in ("train", "test", "valid"):
             x, y = getattr(self, f"x_{split}"), getattr(self, f"y_{split}")
+            if x is None:
+                continue
             _check_images(f"x_{split}", x)
             _check_labels(f"y_{split}", y, len(x), self.num_classes)
-        if self.x_train.shape[1:] != self.x_test.shape[1:]:
-            got = f"images {self.x_test.shape[1:]}"
-            raise InputError("x_test", got, f"make them {self.x_train.shape[1:]} as in x_train")
+            if x.shape[1:] != self.x_train.shape[1:]:
+                cure = f"make them {self.x_train.shape[1:]} as in x_train"
+                raise InputError(f"x_{split}", f"images {x.shape[1:]}", cure)
 
 
 def load_images(spec: str, *, data_dir: str | os.PathLike[str] | None = None) -> ImageDataset:
@@ -79,10 +89,14 @@ def load_images(spec: str, *, data_dir: str | os.PathLike[str] | None = None) ->
 
             * ``digits``: scikit-learn's 1,797 handwritten digits, 8x8x1, in a fixed stratified
               split of 1,347 training and 450 test images; nothing to download.
+            * ``digits201``: distorted digits, the images of the benchmark Digits-201
+              (:mod:`jaxntk.data.distorted_digits`): 1,000 to train on, 594 to validate on and
+              1,000 to test on.
             * ``npz:FILE``: arrays ``x_train``, ``y_train``, ``x_test``, ``y_test`` and, if there,
-              ``class_names``. Images are (n, height, width, channels), uint8 or floats in [0, 1];
-              labels are integers from 0. A relative FILE is looked up in the working directory,
-              then in ``data_dir``, then in the folder that JAXNTK_DATA names.
+              ``x_valid``, ``y_valid`` and ``class_names``. Images are (n, height, width, channels),
+              uint8 or floats in [0, 1]; labels are integers from 0. A relative FILE is looked up in
+              the working directory, then in ``data_dir``, then in the folder that JAXNTK_DATA
+              names.
             * ``tfds:NAME``: a data set that TensorFlow Datasets has prepared as ``array_record``,
               read without TensorFlow. It is looked up in the same folders, then where TensorFlow
               Datasets keeps its own.
@@ -102,6 +116,8 @@ def load_images(spec: str, *, data_dir: str | os.PathLike[str] | None = None) ->
     kind, _, argument = spec.partition(":")
     if kind == "digits" and not argument:
         return _load_digits()
+    if kind == "digits201" and not argument:
+        return _load_digits201()
     if kind == "npz" and argument:
         path = _find_file(argument, data_dir)
         return _from_arrays(path.stem, _read_npz(path))
@@ -114,13 +130,19 @@ def load_images(spec: str, *, data_dir: str | os.PathLike[str] | None = None) ->
 
 def _load_digits() -> ImageDataset:
     pixels, labels = (np.asarray(part) for part in sklearn.datasets.load_digits(return_X_y=True))
-    x = (pixels.reshape(-1, 8, 8, 1) / DIGITS_MAX_PIXEL).astype(np.float32)
+    x = (pixels.reshape(-1, 8, 8, 1) / MAX_PIXEL).astype(np.float32)
     y = labels.astype(np.int32)
     train, test = sklearn.model_selection.train_test_split(
         np.arange(len(y)), test_size=DIGITS_TEST_SIZE, random_state=DIGITS_SPLIT_SEED, stratify=y
     )
-    names = tuple(str(digit) for digit in range(10))
-    return ImageDataset("digits", x[train], y[train], x[test], y[test], len(names), names)
+    return ImageDataset("digits", x[train], y[train], x[test], y[test], len(DIGITS), DIGITS)
+
+
+def _load_digits201() -> ImageDataset:
+    made = distorted_digits()
+    return ImageDataset(
+        "digits201", *made["train"], *made["test"], len(DIGITS), DIGITS, *made["valid"]
+    )
 
 
 def _data_folders(data_dir: str | os.PathLike[str] | None) -> list[Path]:
@@ -145,7 +167,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as stream, zipfile.ZipFile(stream):
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as archive:
-                return {key: archive[key] for key in (*ARRAY_KEYS, "class_names") if key in archive}
+                return {
+                    key: archive[key] for key in (*ARRAY_KEYS, *OPTIONAL_KEYS) if key in archive
+                }
     except damaged as error:
         cure = f"the file is truncated or no .npz of plain arrays ({error}); write it again"
         raise InputError("data", f"npz:{path}", cure) from error
@@ -163,8 +187,13 @@ def _from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> ImageDataset:
         class_names = tuple(str(class_name) for class_name in np.ravel(arrays["class_names"]))
     else:
         class_names = _class_numbers(np.concatenate([np.ravel(y_train), np.ravel(y_test)]))
+    valid = {
+        key: check(key, arrays[key])
+        for key, check in (("x_valid", _pixels), ("y_valid", _labels))
+        if key in arrays
+    }
     return ImageDataset(
-        name, x_train, y_train, x_test, y_test, len(class_names), class_names=class_names
+        name, x_train, y_train, x_test, y_test, len(class_names), class_names, **valid
     )
 
 

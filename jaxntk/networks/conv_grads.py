@@ -75,12 +75,24 @@ def conv_weight_grad(
     Returns:
         ``(*size, input channels / groups, output channels)``.
     """
-    grads = [
-        jnp.einsum("ntgi,ntgo->igo", tokens, flat_ct, precision=matmul_precision())
-        for tokens, flat_ct in _slices(x, ct, window)
-    ]
     kernel = (*window.size, x.shape[-1] // window.groups, ct.shape[-1])
-    return jnp.stack(grads).reshape(kernel)
+    if window.groups != 1:
+        grads = [
+            jnp.einsum("ntgi,ntgo->igo", tokens, flat_ct, precision=matmul_precision())
+            for tokens, flat_ct in _slices(x, ct, window)
+        ]
+        return jnp.stack(grads).reshape(kernel)
+    # One product over all offsets: a product for each of them is too small to run at a good rate.
+    if window.stride[0] == 1:
+        left, right = _shifted_both_ways(x, ct, window)
+        grads = jnp.einsum("nti,nto->io", left, right, precision=matmul_precision())
+        inner = window.size[1:]
+        split = grads.reshape(*inner, x.shape[-1], window.size[0], ct.shape[-1])
+        return jnp.moveaxis(split, -2, 0)
+    pairs = _slices(x, ct, window)
+    left = jnp.concatenate([tokens[:, :, 0] for tokens, _ in pairs], axis=-1)
+    grads = jnp.einsum("nti,nto->io", left, pairs[0][1][:, :, 0], precision=matmul_precision())
+    return grads.reshape(kernel)
 
 
 def conv_example_grads(

@@ -36,7 +36,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from jaxntk.networks.conv_grads import (
@@ -45,6 +44,7 @@ from jaxntk.networks.conv_grads import (
     conv_weight_grad,
     patches,
 )
+from jaxntk.networks.convolution import convolve
 from jaxntk.networks.forward_mode import in_forward_mode
 from jaxntk.networks.precision import matmul_precision
 
@@ -311,26 +311,8 @@ def conv(
         The cross-correlation of images and kernel.
     """
     del gram
-    return _plain_conv(x, kernel.astype(x.dtype), stride=stride, padding=((padding, padding),) * 2)
-
-
-def _plain_conv(
-    x: Array,
-    kernel: Array,
-    *,
-    stride: int,
-    padding: tuple[tuple[int, int], ...],
-    dilation: int = 1,
-) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=padding,
-        lhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=matmul_precision(),
-    )
+    sides = ((padding, padding), (padding, padding))
+    return convolve(x, kernel.astype(x.dtype), stride=stride, padding=sides)
 
 
 def _conv_fwd(
@@ -359,7 +341,7 @@ def _conv_input_grad(
     low = kernel.shape[0] - 1 - padding
     # What the forward windows left untouched at the far edge when the stride does not divide.
     high = [low + (x_shape[axis] + 2 * padding - kernel.shape[0]) % stride for axis in (1, 2)]
-    return _plain_conv(
+    return convolve(
         ct, flipped, stride=1, padding=((low, high[0]), (low, high[1])), dilation=stride
     )
 

@@ -29,7 +29,7 @@ class ScoreConfig:
     """Score NAS-Bench-201 cells at initialisation."""
 
     data: str
-    """Images: digits, npz:FILE or tfds:NAME."""
+    """Images: digits, digits201, npz:FILE or tfds:NAME."""
     batch_norm: Literal["batch", "frozen", "running"]
     """Batch normalisation while the kernel is taken; batch and running are exact and dear."""
     num_archs: int = 100

@@ -2,11 +2,9 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
@@ -14,11 +12,13 @@ from jaxtyping import Int
 from jaxntk.data.images import ImageDataset
 from jaxntk.data.tables import TABLE_FILE, Truth, load_nasbench201
 from jaxntk.errors import InputError
-from jaxntk.networks.nasbench201 import NasBench201, init_variables
+from jaxntk.networks.nasbench201 import NasBench201
 from jaxntk.results.rows import append_row
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import TRAIN, ExperimentConfig
-from jaxntk.training.classify import TrainSettings, make_train_fn
+from jaxntk.training.evaluate import make_evaluation
+from jaxntk.training.population import population_training, steps_of
+from jaxntk.training.recipe import Recipe
 
 AccuracyFn = Callable[[Int[np.ndarray, "6"]], float]
 Track = Callable[[Sequence[Any], str], Any]
@@ -89,31 +89,28 @@ def trained_accuracy(
     if config.train_batch_size > len(dataset.x_train):
         cure = f"the training set has {len(dataset.x_train)} images"
         raise InputError("train_batch_size", config.train_batch_size, cure)
-    settings = TrainSettings(
-        config.train_epochs,
-        config.train_batch_size,
-        config.learning_rate,
-        config.momentum,
-        config.weight_decay,
+    recipe = Recipe(
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        batch_size=config.train_batch_size,
+        augmentation="none",
     )
-    train = jax.jit(make_train_fn(network, settings))
-    images = [
+    x, y, x_test, y_test = (
         jnp.asarray(array)
         for array in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test)
-    ]
-    keys = [
-        jax.random.split(jax.random.fold_in(jax.random.key(config.train_seed), repeat))
-        for repeat in range(config.train_repeats)
-    ]
-    draw = partial(init_variables, network, image_shape=images[0].shape[1:], dtype=images[0].dtype)
-    starts = [(draw(key_init), key_order) for key_init, key_order in keys]
+    )
+    steps = config.train_epochs * steps_of(len(x), recipe)
+    training = population_training(network, recipe, steps, x.shape[1:], x.dtype)
+    test = make_evaluation(network)
+    seeds = range(config.train_seed, config.train_seed + config.train_repeats)
 
     def accuracy(arch: Int[np.ndarray, "6"]) -> float:
-        runs = [
-            train(variables, jnp.asarray(arch, jnp.int32), *images, key)[0]
-            for variables, key in starts
-        ]
-        return float(np.mean([float(run) for run in runs]))
+        archs = jnp.tile(jnp.asarray(arch, jnp.int32), (config.train_repeats, 1))
+        states = training.init(seeds)
+        for _ in range(config.train_epochs):
+            states, _ = training.epoch(states, archs, x, y)
+        return 100 * float(test(states, archs, x, {"test": (x_test, y_test)})["test"].mean())
 
     return accuracy
 

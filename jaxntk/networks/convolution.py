@@ -1,0 +1,95 @@
+"""Convolution of images: by the library, or as a product over patches where images are tiny.
+
+On a CPU the library's convolution takes 5 to 11 times as long as the product where images are
+narrower than the kernel, as at the end of small networks. Of larger images the patches do not stay
+in the cache, and it is the other way round (``python -m benchmarks.population_training`` shows what
+that makes of training).
+"""
+
+import itertools
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxntk.networks.precision import matmul_precision
+
+
+def convolve(
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "k k i o"],
+    *,
+    stride: int,
+    padding: tuple[tuple[int, int], tuple[int, int]],
+    dilation: int = 1,
+) -> Float[Array, "n h2 w2 o"]:
+    """Returns the cross-correlation of images and kernel.
+
+    Args:
+        x: images, channels last.
+        kernel: height, width, input channels, output channels.
+        stride: the same along both axes.
+        padding: zeros before and after, along each axis.
+        dilation: distance that the pixels of the images are moved apart, zeros coming in between.
+
+    Returns:
+        Images.
+    """
+    shape = _out_shape(x.shape, kernel.shape, stride, padding, dilation)
+    if min(*x.shape[1:3], *shape[1:3]) < kernel.shape[0]:
+        return _by_patches(x, kernel, shape, stride, padding, dilation)
+    return _by_library(x, kernel, stride, padding, dilation)
+
+
+def _out_shape(
+    x: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: int,
+    padding: tuple[tuple[int, int], ...],
+    dilation: int,
+) -> tuple[int, ...]:
+    sides = [
+        (dilation * (length - 1) + 1 + before + after - size) // stride + 1
+        for length, size, (before, after) in zip(x[1:3], kernel[:2], padding, strict=True)
+    ]
+    return (x[0], *sides, kernel[3])
+
+
+def _by_library(
+    x: Array, kernel: Array, stride: int, padding: tuple[tuple[int, int], ...], dilation: int
+) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=padding,
+        lhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=matmul_precision(),
+    )
+
+
+def _by_patches(
+    x: Array,
+    kernel: Array,
+    shape: tuple[int, ...],
+    stride: int,
+    padding: tuple[tuple[int, int], ...],
+    dilation: int,
+) -> Array:
+    n, height, width, _ = shape
+    gaps = [(before, after, dilation - 1) for before, after in padding]
+    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *gaps, (0, 0, 0)])
+    reach = (stride * (height - 1) + 1, stride * (width - 1) + 1)
+    slices = [
+        lax.slice(
+            padded,
+            (0, row, column, 0),
+            (n, row + reach[0], column + reach[1], x.shape[3]),
+            (1, stride, stride, 1),
+        )
+        for row, column in itertools.product(range(kernel.shape[0]), range(kernel.shape[1]))
+    ]
+    patches = jnp.concatenate(slices, axis=-1).reshape(n * height * width, -1)
+    out = jnp.matmul(patches, kernel.reshape(-1, shape[3]), precision=matmul_precision())
+    return out.reshape(shape)

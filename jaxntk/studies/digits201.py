@@ -1,0 +1,176 @@
+"""Makes Digits-201: trains every distinct cell of NAS-Bench-201 on distorted digits.
+
+4,930 functions stand for the 15,625 cells (:func:`~jaxntk.spaces.nasbench201.function_form`); each
+is trained from one seed, and `REPEATED` of them, drawn at random, from three. A training is one row
+of a JSON-lines file; a run that was stopped goes on with what has no row, and several processes can
+share the work as shards.
+"""
+
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+from rich.console import Console
+
+from jaxntk.data.batches import standardize
+from jaxntk.data.images import load_images
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.results.rows import append_row, read_rows
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.progress import track
+from jaxntk.studies.run_folder import make_folder
+from jaxntk.studies.shards import Shard
+from jaxntk.training.evaluate import make_evaluation
+from jaxntk.training.population import population_training, steps_of
+from jaxntk.training.recipe import Recipe
+
+CHANNELS, CELLS_PER_STAGE = 8, 1
+EPOCHS = 8
+RECIPE = Recipe(
+    schedule="cosine",
+    learning_rate=0.1,
+    nesterov=True,
+    weight_decay=5e-4,
+    batch_size=64,
+    augmentation="crop",
+    pad=1,
+)
+SEEDS = (0, 1, 2)
+REPEATED = 500
+"""Functions trained from every seed; the others from the first."""
+CHUNK = 16
+"""Trainings between two writes."""
+SPLITS = ("valid", "test")
+SEEN = 500
+"""Training images that a tested network takes its batch statistics from."""
+
+
+class Task(NamedTuple):
+    """One training.
+
+    Args:
+        ops: the cell, as six digits.
+        seed: of weights, order of images and augmentation.
+    """
+
+    ops: str
+    seed: int
+
+
+@cache
+def distinct_functions() -> tuple[Int[np.ndarray, "functions 6"], Int[np.ndarray, " cells"]]:
+    """Lists the functions that the cells of the space compute.
+
+    Returns:
+        The first cell of each function, in the order of the space, and for each cell of the space
+        the number of its function.
+    """
+    cells = nasbench201.enumerate_space()
+    numbers: dict[str, int] = {}
+    index = np.array([
+        numbers.setdefault(nasbench201.function_form(cell), len(numbers)) for cell in cells
+    ])
+    first = np.unique(index, return_index=True)[1]
+    return cells[first], index
+
+
+def all_tasks() -> list[Task]:
+    """Lists every training of the benchmark; those from several seeds come first."""
+    functions, _ = distinct_functions()
+    names = [nasbench201.format_ops(arch) for arch in functions]
+    order = np.random.default_rng(0).permutation(len(names))
+    repeated = [Task(names[at], seed) for at in order[:REPEATED] for seed in SEEDS]
+    return repeated + [Task(names[at], SEEDS[0]) for at in order[REPEATED:]]
+
+
+def train(out: Path, console: Console, shard: Shard | None = None, limit: int | None = None) -> int:
+    """Trains what has no row yet; each row is written at once.
+
+    Args:
+        out: folder of the run.
+        console: where progress is shown.
+        shard: which part of the work this process does; None for all.
+        limit: trainings to stop after; None for no limit.
+
+    Returns:
+        How many trainings have a row now.
+
+    Raises:
+        InputError: the folder cannot be written to, or holds a damaged file.
+    """
+    make_folder(out)
+    done = {Task(row["ops"], row["seed"]) for row in trainings(out)}
+    tasks = all_tasks()
+    mine = tasks if shard is None else tasks[shard.index - 1 :: shard.count]
+    todo = [task for task in mine if task not in done][:limit]
+    path = out / f"{'all' if shard is None else shard.folder}.jsonl"
+    if todo:
+        for _, row in zip(track(range(len(todo)), "training", console), _rows(todo), strict=True):
+            append_row(path, row)
+    return len(done) + len(todo)
+
+
+def trainings(out: Path) -> list[dict[str, Any]]:
+    """Reads the rows of all shards.
+
+    Args:
+        out: folder of the run.
+
+    Returns:
+        A row a training, with ``ops``, ``seed``, ``finite``, ``seconds`` and, a number an epoch,
+        ``loss``, ``train`` (fraction right, as the images came) and ``valid`` and ``test`` (how
+        many images were classified right).
+
+    Raises:
+        InputError: a damaged file.
+    """
+    return [row for path in sorted(out.glob("*.jsonl")) for row in read_rows(path)]
+
+
+def _rows(todo: list[Task]) -> Iterator[dict[str, Any]]:
+    """Trains chunk by chunk and yields the rows."""
+    dataset, _ = standardize(load_images("digits201"))
+    x, y = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
+    splits = {
+        name: (
+            jnp.asarray(getattr(dataset, f"x_{name}")),
+            jnp.asarray(getattr(dataset, f"y_{name}")),
+        )
+        for name in SPLITS
+    }
+    network = NasBench201(dataset.num_classes, CHANNELS, CELLS_PER_STAGE, BatchNormMode.BATCH)
+    steps = EPOCHS * steps_of(len(x), RECIPE)
+    training = population_training(network, RECIPE, steps, x.shape[1:], x.dtype)
+    test = make_evaluation(network)
+    for start in range(0, len(todo), CHUNK):
+        tasks = todo[start : start + CHUNK]
+        # The last chunk is filled up, as another size would compile anew.
+        filled = tasks + tasks[-1:] * (CHUNK - len(tasks))
+        archs = jnp.asarray([nasbench201.parse_ops(task.ops) for task in filled], jnp.int32)
+        begun = time.perf_counter()
+        states, epochs = training.init([task.seed for task in filled]), []
+        for _ in range(EPOCHS):
+            states, epoch = training.epoch(states, archs, x, y)
+            tested = test(states, archs, x[:SEEN], splits)
+            right = {name: np.asarray(tested[name]) * len(splits[name][1]) for name in SPLITS}
+            epochs.append({"loss": epoch.loss, "train": epoch.accuracy, **right})
+        seconds = (time.perf_counter() - begun) / CHUNK
+        for at, task in enumerate(tasks):
+            finite = bool(epoch.finite[at])
+            yield (
+                {"ops": task.ops, "seed": task.seed, "finite": finite, "seconds": seconds}
+                | {
+                    "loss": [_finite(row["loss"][at]) for row in epochs],
+                    "train": [round(float(row["train"][at]), 4) for row in epochs],
+                }
+                | {name: [round(float(row[name][at])) for row in epochs] for name in SPLITS}
+            )
+
+
+def _finite(loss: Any) -> float | None:
+    return round(float(loss), 5) if np.isfinite(loss) else None

@@ -1,0 +1,93 @@
+"""How many images a trained network classifies right, without test images helping one another.
+
+Cells keep no running statistics, so that a network is tested with the statistics of training
+images, which are taken anew from its present weights.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, batch_statistics, logits
+from jaxntk.training.population import Strategy, TrainState, over_population
+
+BLOCK = 512
+"""Images classified at once."""
+
+
+def accuracy(
+    network: NasBench201,
+    variables: Mapping[str, Any],
+    arch: Int[Array, "6"],
+    x_seen: Float[Array, "n h w c"],
+    x: Float[Array, "m h w c"],
+    y: Int[Array, " m"],
+) -> Float[Array, ""]:
+    """Returns the fraction of images classified right, with statistics of other images.
+
+    Args:
+        network: the network, in any batch-normalisation mode.
+        variables: its parameters and (unused) statistics.
+        arch: the architecture.
+        x_seen: images the batch-normalisation statistics are taken from, all at once.
+        x: images to classify.
+        y: their labels.
+
+    Returns:
+        A fraction between 0 and 1.
+    """
+    seen = {**variables, **batch_statistics(network, variables, x_seen, arch)}
+    return _accuracy(network, seen, arch, x, y)
+
+
+def make_evaluation(
+    network: NasBench201, strategy: Strategy | str = "map", mesh: Mesh | None = None
+) -> Callable[..., dict[str, Float[Array, " cells"]]]:
+    """Returns the function that tests a population, compiled at its first call.
+
+    Args:
+        network: the network, in any batch-normalisation mode.
+        strategy: ``map`` or ``vmap``.
+        mesh: devices in a row, each of which tests an equal part of the population; None for one.
+
+    Returns:
+        ``(states, archs (cells, 6), x_seen, splits) -> {split: (cells,)}``: for each split, a pair
+        of images and labels, the fraction classified right as :func:`accuracy` has it.
+
+    Raises:
+        InputError: an unknown strategy.
+    """
+
+    def test(
+        state: TrainState, arch: Array, x_seen: Array, splits: Mapping[str, tuple[Array, Array]]
+    ) -> dict[str, Array]:
+        seen = state.variables | batch_statistics(network, state.variables, x_seen, arch)
+        return {name: _accuracy(network, seen, arch, *split) for name, split in splits.items()}
+
+    return over_population(test, strategy, mesh)
+
+
+def _accuracy(
+    network: NasBench201, variables: Mapping[str, Any], arch: Array, x: Array, y: Array
+) -> Array:
+    """Returns the fraction classified right with the statistics in ``variables``."""
+    stored = network.clone(batch_norm=BatchNormMode.STORED)
+
+    def right(pair: tuple[Array, Array]) -> Array:
+        images, labels = pair
+        out = logits(stored, variables, images, arch)
+        predicted = jnp.argmax(out, axis=-1).astype(labels.dtype)
+        # Logits that are not finite are no prediction, though they have an argmax.
+        found = (predicted == labels) & jnp.isfinite(out).all(axis=-1)
+        return jnp.sum(found.astype(x.dtype))
+
+    whole = len(x) // BLOCK * BLOCK
+    blocks = (x[:whole].reshape(-1, BLOCK, *x.shape[1:]), y[:whole].reshape(-1, BLOCK))
+    count = jnp.sum(lax.map(right, blocks)) if whole else jnp.zeros((), x.dtype)
+    if whole < len(x):
+        count += right((x[whole:], y[whole:]))
+    return count / jnp.asarray(len(x), x.dtype)

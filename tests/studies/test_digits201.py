@@ -1,0 +1,70 @@
+"""The maker of Digits-201: what it trains, and that it goes on after a kill."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxntk.results.rows import read_rows
+from jaxntk.spaces import nasbench201
+from jaxntk.studies import digits201
+from jaxntk.studies.shards import Shard
+
+
+def quiet():
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(digits201, "EPOCHS", 1)
+    monkeypatch.setattr(digits201, "CHANNELS", 2)
+    monkeypatch.setattr(digits201, "CHUNK", 2)
+
+
+def test_functions_stand_for_all_cells():
+    functions, index = digits201.distinct_functions()
+    assert functions.shape == (4930, 6)
+    assert index.shape == (15625,)
+    forms = [nasbench201.function_form(arch) for arch in functions]
+    assert len(set(forms)) == 4930
+    rng = np.random.default_rng(0)
+    for cell in rng.integers(0, 15625, 200):
+        assert nasbench201.function_form(nasbench201.from_index(int(cell))) == forms[index[cell]]
+
+
+def test_every_function_is_trained_and_some_from_three_seeds():
+    tasks = digits201.all_tasks()
+    assert len(tasks) == len(set(tasks)) == 4930 + 2 * 500
+    seeds: dict[str, set[int]] = {}
+    for task in tasks:
+        seeds.setdefault(task.ops, set()).add(task.seed)
+    counts = [len(each) for each in seeds.values()]
+    assert (len(counts), counts.count(3), counts.count(1)) == (4930, 500, 4430)
+    assert all(0 in each for each in seeds.values())
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(small, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert digits201.train(whole, quiet(), limit=5) == 5
+    assert digits201.train(cut, quiet(), limit=3) == 3
+    assert digits201.train(cut, quiet(), limit=2) == 5
+    rows = [digits201.trainings(out) for out in (whole, cut)]
+    for one, other in zip(*rows, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    first = rows[0][0]
+    assert len(first["loss"]) == len(first["test"]) == 1
+    assert 0 <= first["test"][0] <= 1000
+    assert 0 <= first["valid"][0] <= 594
+    assert first["finite"]
+
+
+def test_shards_share_the_work(small, tmp_path):
+    for index in (1, 2):
+        digits201.train(tmp_path, quiet(), Shard(index, 2), limit=2)
+    found = [(row["ops"], row["seed"]) for row in digits201.trainings(tmp_path)]
+    assert set(found) == {tuple(task) for task in digits201.all_tasks()[:4]}
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["shard-01-of-02.jsonl", "shard-02-of-02.jsonl"]
+    assert len(read_rows(tmp_path / names[0])) == 2
