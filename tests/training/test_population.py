@@ -120,8 +120,7 @@ def test_training_goes_on_from_a_state_as_if_never_stopped(net, training, data):
     assert half.epoch.tolist() == [3] * len(CELLS)
 
 
-def test_an_architecture_does_not_depend_on_its_company(net, data):
-    training = made(net)
+def test_an_architecture_does_not_depend_on_its_company(training, data):
     together, rows = training.epoch(training.init(SEEDS), jnp.asarray(CELLS), *data)
     alone, row = training.epoch(training.init(SEEDS[2:3]), jnp.asarray(CELLS[2:3]), *data)
     assert float(row.loss[0]) == pytest.approx(float(rows.loss[2]), rel=1e-12)
@@ -144,9 +143,9 @@ def test_one_trace_serves_all_architectures(net, data, monkeypatch):
         return one
 
     monkeypatch.setattr(population, "train_one_epoch", counted)
-    training = made(net)
+    counting = made(net)
     for cells in (CELLS, CELLS[::-1]):
-        training.epoch(training.init(SEEDS), jnp.asarray(cells), *data)
+        counting.epoch(counting.init(SEEDS), jnp.asarray(cells), *data)
     assert len(traces) == 1
 
 
