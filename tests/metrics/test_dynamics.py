@@ -24,6 +24,7 @@ PAIRWISE = {
     "distance": dynamics.distance,
     "velocity": lambda before, after: dynamics.velocity(before, after, 2.0),
 }
+SCALE_FREE = [name for name in PAIRWISE if name != "relative_change"]
 
 
 def by_hand(name):
@@ -52,7 +53,7 @@ def test_a_kernel_that_does_not_move(name, still):
     assert PAIRWISE[name](K, K).value == pytest.approx(still, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", set(PAIRWISE) - {"relative_change"})
+@pytest.mark.parametrize("name", SCALE_FREE)
 @pytest.mark.parametrize("scale", [1e-200, 3.0, 1e200])
 def test_scale_does_not_matter(name, scale):
     wanted = PAIRWISE[name](K, OTHER).value
@@ -64,7 +65,7 @@ def test_pearson_does_not_see_what_is_added_to_all_entries():
     assert dynamics.pearson(K + 7, OTHER).value == pytest.approx(wanted, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", set(PAIRWISE) - {"relative_change"})
+@pytest.mark.parametrize("name", SCALE_FREE)
 def test_kernels_without_a_direction_have_no_score(name):
     assert PAIRWISE[name](K, np.zeros((N, N))).status is Status.ZERO_KERNEL
     assert PAIRWISE[name](np.full((N, N), np.nan), K).status is Status.NONFINITE
