@@ -7,11 +7,12 @@ share the work as shards.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
@@ -26,7 +27,7 @@ from jaxntk.studies.progress import track
 from jaxntk.studies.run_folder import make_folder
 from jaxntk.studies.shards import Shard
 from jaxntk.training.evaluate import make_evaluation
-from jaxntk.training.population import population_training, steps_of
+from jaxntk.training.population import Training, population_training, steps_of
 from jaxntk.training.recipe import Recipe
 
 CHANNELS, CELLS_PER_STAGE = 8, 1
@@ -132,21 +133,30 @@ def trainings(out: Path) -> list[dict[str, Any]]:
     return [row for path in sorted(out.glob("*.jsonl")) for row in read_rows(path)]
 
 
-def _rows(todo: list[Task]) -> Iterator[dict[str, Any]]:
-    """Trains chunk by chunk and yields the rows."""
+class _Programs(NamedTuple):
+    """The images on the device, and what is compiled for them."""
+
+    images: tuple[jax.Array, jax.Array]
+    splits: dict[str, tuple[jax.Array, jax.Array]]
+    training: Training
+    test: Callable[..., dict[str, jax.Array]]
+
+
+@cache
+def _programs(channels: int, epochs: int) -> _Programs:
     dataset, _ = standardize(load_images("digits201"))
     x, y = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
-    splits = {
-        name: (
-            jnp.asarray(getattr(dataset, f"x_{name}")),
-            jnp.asarray(getattr(dataset, f"y_{name}")),
-        )
-        for name in SPLITS
-    }
-    network = NasBench201(dataset.num_classes, CHANNELS, CELLS_PER_STAGE, BatchNormMode.BATCH)
-    steps = EPOCHS * steps_of(len(x), RECIPE)
+    arrays = {"valid": (dataset.x_valid, dataset.y_valid), "test": (dataset.x_test, dataset.y_test)}
+    network = NasBench201(dataset.num_classes, channels, CELLS_PER_STAGE, BatchNormMode.BATCH)
+    steps = epochs * steps_of(len(x), RECIPE)
     training = population_training(network, RECIPE, steps, x.shape[1:], x.dtype)
-    test = make_evaluation(network)
+    splits = jax.tree.map(jnp.asarray, arrays)
+    return _Programs((x, y), splits, training, make_evaluation(network))
+
+
+def _rows(todo: list[Task]) -> Iterator[dict[str, Any]]:
+    """Trains chunk by chunk and yields the rows."""
+    (x, y), splits, training, test = _programs(CHANNELS, EPOCHS)
     for start in range(0, len(todo), CHUNK):
         tasks = todo[start : start + CHUNK]
         # The last chunk is filled up, as another size would compile anew.

@@ -131,16 +131,6 @@ def population_training(
 
     Raises:
         InputError: an unknown strategy, or no step.
-
-    Example:
-        >>> network = NasBench201(3, 2, 1, BatchNormMode.BATCH)
-        >>> x, y = np.ones((6, 4, 4, 1), "float32"), np.arange(6) % 3
-        >>> recipe = Recipe(batch_size=3)
-        >>> training = population_training(network, recipe, 2, x.shape[1:], x.dtype)
-        >>> archs = np.array([[3, 1, 0, 2, 0, 1], [1, 1, 1, 1, 1, 1]], "int32")
-        >>> states, row = training.epoch(training.init([0, 0]), archs, x, y)
-        >>> row.loss.shape, states.epoch.tolist()
-        ((2,), [1, 1])
     """
     optimizer = make_optimizer(recipe, steps)
 

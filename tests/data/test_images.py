@@ -192,9 +192,9 @@ def test_a_file_of_another_kind(tmp_path, write_wrong):
         ("digit", "did you mean 'digits'?"),
         ("nzp:file.npz", "did you mean 'npz'?"),
         ("tdfs:mnist", "did you mean 'tfds'?"),
-        ("npz:", "use one of digits, npz:FILE, tfds:NAME"),
-        ("digits:3", "use one of digits, npz:FILE, tfds:NAME"),
-        ("", "use one of digits, npz:FILE, tfds:NAME"),
+        ("npz:", "use one of digits, digits201, npz:FILE, tfds:NAME"),
+        ("digits:3", "use one of digits, digits201, npz:FILE, tfds:NAME"),
+        ("", "use one of digits, digits201, npz:FILE, tfds:NAME"),
     ],
 )
 def test_an_unknown_source(spec, expected):

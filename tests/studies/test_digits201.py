@@ -2,6 +2,7 @@
 
 import io
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -23,15 +24,24 @@ def small(monkeypatch):
     monkeypatch.setattr(digits201, "CHUNK", 2)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    """Executables that run a few steps are not worth optimising."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def test_functions_stand_for_all_cells():
     functions, index = digits201.distinct_functions()
     assert functions.shape == (4930, 6)
     assert index.shape == (15625,)
-    forms = [nasbench201.function_form(arch) for arch in functions]
-    assert len(set(forms)) == 4930
     rng = np.random.default_rng(0)
-    for cell in rng.integers(0, 15625, 200):
-        assert nasbench201.function_form(nasbench201.from_index(int(cell))) == forms[index[cell]]
+    cells = rng.integers(0, 15625, 100)
+    for cell in cells:
+        form = nasbench201.function_form(nasbench201.from_index(int(cell)))
+        assert nasbench201.function_form(functions[index[cell]]) == form
 
 
 def test_every_function_is_trained_and_some_from_three_seeds():
