@@ -216,7 +216,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name, value in summary.items():
         console.print(f"{name:26} {value:9.3g}", highlight=False)
     if summary["largest_relative_error"] > TOLERANCE:
-        print("error: the weights differ; nothing is written", file=sys.stderr)
+        apart = [row["ops"] for row in measured["rows"] if row["relative_error"] > TOLERANCE]
+        print(
+            f"error: the weights of {', '.join(apart)} differ; nothing is written", file=sys.stderr
+        )
         return DIFFERS
     write_record(options.out, PROGRAM, options, summary=summary, **measured)
     save(figure(measured), options.out.with_suffix(".png"))
