@@ -26,6 +26,4 @@ config = ExperimentConfig(
     train_epochs=3,
     learning_rate=0.005,
     train_repeats=3,
-    # Cells are scored with seed 0: no training begins from the weights that are scored.
-    train_seed=1,
 )

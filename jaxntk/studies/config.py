@@ -98,8 +98,7 @@ class ExperimentConfig(ScoreConfig):
     train_repeats: int = 1
     """With truth=train: trainings whose test accuracies are averaged."""
     train_seed: int = 0
-    """With truth=train: seed of the first training, its weights and order of images; the same as
-    init_seed begins from the weights that are scored."""
+    """With truth=train: seed of initialisation and order of images, the same for every cell."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as JSON values."""

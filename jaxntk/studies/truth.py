@@ -20,6 +20,9 @@ from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import Recipe
 
+TRUTH_SEED = 10**9
+"""Added to ``train_seed``: no training begins from weights that a cell is scored with."""
+
 AccuracyFn = Callable[[Int[np.ndarray, "6"]], float]
 Track = Callable[[Sequence[Any], str], Any]
 
@@ -84,8 +87,10 @@ def trained_accuracy(
         ``arch -> test accuracy`` in percent, a mean over ``train_repeats`` trainings.
 
     Raises:
-        InputError: a training batch is larger than the training set.
+        InputError: a training batch is larger than the training set, or a seed that is too large.
     """
+    if config.train_seed + config.train_repeats > TRUTH_SEED:
+        raise InputError("train_seed", config.train_seed, f"give a seed far below {TRUTH_SEED}")
     if config.train_batch_size > len(dataset.x_train):
         cure = f"the training set has {len(dataset.x_train)} images"
         raise InputError("train_batch_size", config.train_batch_size, cure)
@@ -103,7 +108,8 @@ def trained_accuracy(
     steps = config.train_epochs * steps_of(len(x), recipe)
     training = population_training(network, recipe, steps, x.shape[1:], x.dtype)
     test = make_evaluation(network)
-    seeds = range(config.train_seed, config.train_seed + config.train_repeats)
+    first = TRUTH_SEED + config.train_seed
+    seeds = range(first, first + config.train_repeats)
 
     def accuracy(arch: Int[np.ndarray, "6"]) -> float:
         archs = jnp.tile(jnp.asarray(arch, jnp.int32), (config.train_repeats, 1))
