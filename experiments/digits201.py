@@ -48,6 +48,9 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
     console.print(f"{done} of {len(all_tasks())} trainings done")
     return 0
 

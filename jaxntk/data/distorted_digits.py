@@ -1,4 +1,4 @@
-"""The images of Digits-201: scikit-learn's digits, moved, turned, scaled and blurred by noise.
+"""The images of Digits-201: scikit-learn's digits, moved, turned, scaled, with noise added.
 
 The plain digits are too easy: nearly every network reads 95 % of them, and which one does better is
 chance. Distorted once and for all they stay digits, and networks differ.
@@ -46,8 +46,9 @@ def distorted_digits() -> dict[str, Split]:
     """Makes the images of Digits-201, always the same.
 
     No digit is in two splits, in whatever distortion. Each image is sampled at
-    ``R(angle) (p - centre - shift) / scale`` with angle, shift and log scale uniform, by linear
-    interpolation with black outside; normal noise is added, and pixels are cut to [0, 1].
+    ``centre + R(angle) (p - centre - shift) / scale`` for each pixel p, with angle, shift and log
+    scale uniform, by linear interpolation with black outside; normal noise is added, and pixels are
+    cut to [0, 1].
 
     Returns:
         ``train`` (1,000 images), ``valid`` (594) and ``test`` (1,000).

@@ -1,9 +1,8 @@
 """Convolution of images: by the library, or as a product over patches where images are tiny.
 
-On a CPU the library's convolution takes 5 to 11 times as long as the product where images are
-narrower than the kernel, as at the end of small networks. Of larger images the patches do not stay
-in the cache, and it is the other way round (``python -m benchmarks.population_training`` shows what
-that makes of training).
+Where images are narrower than the kernel, as at the end of small networks, most of what a CPU's
+convolution looks at is padding; patches of them are one small product. Patches of larger images do
+not stay in the cache, and these are left to the library.
 """
 
 import itertools

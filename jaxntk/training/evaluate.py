@@ -10,38 +10,13 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, batch_statistics, logits
 from jaxntk.training.population import Strategy, TrainState, over_population
 
 BLOCK = 512
 """Images classified at once."""
-
-
-def accuracy(
-    network: NasBench201,
-    variables: Mapping[str, Any],
-    arch: Int[Array, "6"],
-    x_seen: Float[Array, "n h w c"],
-    x: Float[Array, "m h w c"],
-    y: Int[Array, " m"],
-) -> Float[Array, ""]:
-    """Returns the fraction of images classified right, with statistics of other images.
-
-    Args:
-        network: the network, in any batch-normalisation mode.
-        variables: its parameters and (unused) statistics.
-        arch: the architecture.
-        x_seen: images the batch-normalisation statistics are taken from, all at once.
-        x: images to classify.
-        y: their labels.
-
-    Returns:
-        A fraction between 0 and 1.
-    """
-    seen = {**variables, **batch_statistics(network, variables, x_seen, arch)}
-    return _accuracy(network, seen, arch, x, y)
 
 
 def make_evaluation(
@@ -56,7 +31,8 @@ def make_evaluation(
 
     Returns:
         ``(states, archs (cells, 6), x_seen, splits) -> {split: (cells,)}``: for each split, a pair
-        of images and labels, the fraction classified right as :func:`accuracy` has it.
+        of images and labels, the fraction between 0 and 1 that is classified right with the batch
+        statistics of ``x_seen``, all of which are taken at once.
 
     Raises:
         InputError: an unknown strategy.

@@ -27,7 +27,8 @@ from jaxntk.training.augment import augment
 from jaxntk.training.recipe import Recipe, make_optimizer
 
 RUNNING_MOMENTUM = 0.1
-"""Weight of a batch in the running mean and variance, as in PyTorch."""
+"""Weight of a batch in the running mean and variance, as in PyTorch, whose variance is the unbiased
+one; here it is the biased one."""
 
 Strategy = Literal["map", "vmap"]
 

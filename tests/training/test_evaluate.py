@@ -7,7 +7,7 @@ import pytest
 
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.training import evaluate
-from jaxntk.training.population import population_training
+from jaxntk.training.population import TrainState, population_training
 from jaxntk.training.recipe import Recipe
 from tests.networks import tiny
 
@@ -36,6 +36,16 @@ def plain_predictions(drawn, arch, x_seen, x):
     return np.array([int(predict(image)) for image in jnp.asarray(x)])
 
 
+def of_one(test, variables, arch, x_seen, x, labels):
+    """Accuracy of one network, as a population of one."""
+    stacked = jax.tree.map(lambda leaf: leaf[None], variables)
+    zero = jnp.zeros(1, jnp.int32)
+    state = TrainState(stacked["params"], stacked["batch_stats"], (), zero, zero)
+    splits = {"only": (jnp.asarray(x), jnp.asarray(labels, jnp.int32))}
+    archs = jnp.asarray([arch], jnp.int32)
+    return float(test(state, archs, jnp.asarray(x_seen), splits)["only"][0])
+
+
 @pytest.mark.parametrize("arch", [tiny.ALL_OPS, tiny.CHAIN])
 @pytest.mark.parametrize("block", [2, 3, 512])
 def test_accuracy_is_that_of_single_images(net, drawn, arch, block, monkeypatch):
@@ -43,13 +53,10 @@ def test_accuracy_is_that_of_single_images(net, drawn, arch, block, monkeypatch)
     x_seen, x = tiny.images(), tiny.images((7, 8, 8, 3), seed=1)
     predicted = plain_predictions(drawn, arch, x_seen, x)
     wrong = (predicted + np.array([0, 1, 0, 0, 1, 0, 0])) % tiny.NUM_CLASSES
-    cell = jnp.asarray(arch, jnp.int32)
-    accuracy = jax.jit(evaluate.accuracy, static_argnums=0)
+    test = evaluate.make_evaluation(net)
     for labels, right in ((predicted, 7), (wrong, 5)):
-        found = accuracy(
-            net, drawn, cell, jnp.asarray(x_seen), jnp.asarray(x), jnp.asarray(labels, jnp.int32)
-        )
-        assert float(found) == pytest.approx(right / 7, rel=1e-12)
+        found = of_one(test, drawn, arch, x_seen, x, labels)
+        assert found == pytest.approx(right / 7, rel=1e-12)
 
 
 @pytest.mark.parametrize("strategy", ["map", pytest.param("vmap", marks=pytest.mark.slow)])
@@ -61,17 +68,16 @@ def test_a_population_is_tested_cell_by_cell(net, strategy):
     splits = {"valid": (x[:3], y[:3]), "test": (x[3:], y[3:])}
     found = evaluate.make_evaluation(net, strategy)(states, jnp.asarray(CELLS), x_seen, splits)
     assert set(found) == {"valid", "test"}
-    accuracy = jax.jit(evaluate.accuracy, static_argnums=0)
     for index, arch in enumerate(CELLS):
         variables = jax.tree.map(lambda leaf, index=index: leaf[index], states.variables)
-        for name, split in splits.items():
-            alone = accuracy(net, variables, jnp.asarray(arch), x_seen, *split)
-            assert float(found[name][index]) == pytest.approx(float(alone), rel=1e-12)
+        predicted = plain_predictions(variables, tuple(arch.tolist()), x_seen, x)
+        right = predicted == np.asarray(y)
+        assert float(found["valid"][index]) == pytest.approx(right[:3].mean(), rel=1e-12)
+        assert float(found["test"][index]) == pytest.approx(right[3:].mean(), rel=1e-12)
 
 
 def test_logits_that_are_not_finite_predict_nothing(net, drawn):
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, drawn)
-    x, cell = jnp.asarray(tiny.images()), jnp.asarray(tiny.ALL_OPS, jnp.int32)
-    accuracy = jax.jit(evaluate.accuracy, static_argnums=0)
-    found = accuracy(net, broken, cell, x, x, jnp.zeros(len(x), jnp.int32))
-    assert float(found) == 0.0
+    x = tiny.images()
+    labels = np.zeros(len(x))
+    assert of_one(evaluate.make_evaluation(net), broken, tiny.ALL_OPS, x, x, labels) == 0.0

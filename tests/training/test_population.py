@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import Mesh
 
 from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import init_variables
-from jaxntk.networks.nasbench201_plain import plain_logits, standardize
+from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.training import population
 from jaxntk.training.augment import augment
 from jaxntk.training.population import (
@@ -163,6 +164,30 @@ def test_training_learns_and_running_statistics_move(net, data):
     assert bool(jnp.all(rows[-1].finite))
     moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), before, states.batch_stats)
     assert moved["stem_norm"] == {"mean": True, "var": True}
+
+
+def test_running_statistics_are_a_moving_average(net, data):
+    # One step an epoch over all images, so that its statistics are those of the first weights.
+    training = made(net, Recipe(batch_size=NUM, augmentation="none"), steps=1)
+    start = training.init(SEEDS)
+    before = jax.tree.map(lambda leaf: np.asarray(leaf[0]), start.variables)
+    states, _ = training.epoch(start, jnp.asarray(CELLS), *data)
+    seen = batch_statistics(before["params"], data[0], tuple(CELLS[0].tolist()))
+    for at, name in enumerate(("mean", "var")):
+        wanted = 0.9 * before["batch_stats"]["stem_norm"][name] + 0.1 * seen["stem_norm"][at]
+        tiny.assert_close(states.batch_stats["stem_norm"][name][0], wanted, 1e-10)
+
+
+def test_a_row_of_devices_gives_the_same_numbers(net, training, data):
+    sharded = population_training(
+        net, RECIPE, STEPS, SHAPE, jnp.dtype("float64"), mesh=Mesh(jax.devices()[:1], ("cells",))
+    )
+    archs = jnp.asarray(CELLS)
+    one, row = training.epoch(training.init(SEEDS), archs, *data)
+    other, other_row = sharded.epoch(sharded.init(SEEDS), archs, *data)
+    assert row.loss.tolist() == pytest.approx(other_row.loss.tolist(), rel=1e-12)
+    for leaf, shard in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_allclose(leaf, shard, rtol=1e-10, atol=1e-12)
 
 
 def test_divergence_is_a_status(net, data):
