@@ -7,7 +7,11 @@ pixels): training 64 cells for one epoch takes at most 1/10 of the time of 64 ne
 compiled by itself, compilation included; and the steps, inside the loops over cells and batches,
 take at most 1.5 times as long as those of a plain jitted step that a Python loop calls.
 
-Both sides do the same steps on the same images, in turns, cell by cell; the weights have to agree.
+Both sides do the same steps on the same images, in turns, cell by cell. In float64 their weights
+agree to 1e-9 (tests/training/test_population.py). In float32 rounding grows while networks are
+trained, as an input of a ReLU that changes its sign changes the gradient: each network is trained
+once more by itself from weights that are moved by one rounding, and the two sides have to be as
+near to each other as these two trainings are, all cells taken together.
 """
 
 import sys
@@ -39,8 +43,9 @@ from jaxntk.training.recipe import Recipe, make_optimizer
 
 PROGRAM = "python -m benchmarks.population_training"
 DIFFERS, BAD_INPUT = 1, 2
-TOLERANCE = 5e-2
-"""Relative to the largest weight, after an epoch in float32."""
+EPSILON = 2.0**-23
+TOLERANCE = 3.0
+"""Times what rounding alone does, both as the largest difference over cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,16 +134,17 @@ def measure(options: Options, console: Console) -> dict[str, Any]:
         step = separate_step(recipe, steps, tuple(int(op) for op in arch))
         compiled = step.lower(params, state, keys[0], x[order[0]], y[order[0]]).compile()
         built = time.perf_counter()
-        alone = params
-        for index, key in zip(order, keys, strict=True):
-            alone, state = compiled(alone, state, key, x[index], y[index])
-        jax.block_until_ready(alone)
+        alone = _trained(compiled, params, state, order, keys, x, y)
+        ended = time.perf_counter()
+        moved = jax.tree.map(lambda leaf: leaf * jnp.float32(1 + EPSILON), params)
+        rounded = _trained(compiled, moved, state, order, keys, x, y)
         rows.append({
             "ops": nasbench201.format_ops(arch),
             "population_seconds": seconds,
             "separate_compile_seconds": built - start,
-            "separate_seconds": time.perf_counter() - built,
-            "relative_error": _apart(stacked, alone),
+            "separate_seconds": ended - built,
+            "relative_error": _apart(jax.tree.map(lambda leaf: leaf[0], stacked), alone),
+            "relative_rounding": _apart(rounded, alone),
         })
     run = float(np.mean([row["population_seconds"] for row in rows]))
     return {"population_compile_seconds": first - run, "steps": steps, "rows": rows}
@@ -164,6 +170,7 @@ def summarize(measured: dict[str, Any]) -> dict[str, float]:
         "ratio": whole / (separate + compiling),
         "ratio_without_compile": population / separate,
         "largest_relative_error": max(row["relative_error"] for row in rows),
+        "largest_relative_rounding": max(row["relative_rounding"] for row in rows),
     }
 
 
@@ -215,22 +222,37 @@ def main(arguments: list[str] | None = None) -> int:
     summary = summarize(measured)
     for name, value in summary.items():
         console.print(f"{name:26} {value:9.3g}", highlight=False)
-    if summary["largest_relative_error"] > TOLERANCE:
-        apart = [row["ops"] for row in measured["rows"] if row["relative_error"] > TOLERANCE]
-        print(
-            f"error: the weights of {', '.join(apart)} differ; nothing is written", file=sys.stderr
-        )
+    bound = TOLERANCE * summary["largest_relative_rounding"]
+    apart = [row["ops"] for row in measured["rows"] if row["relative_error"] > bound]
+    if apart:
+        names = ", ".join(apart)
+        print(f"error: the weights of {names} differ; nothing is written", file=sys.stderr)
         return DIFFERS
     write_record(options.out, PROGRAM, options, summary=summary, **measured)
     save(figure(measured), options.out.with_suffix(".png"))
     return 0
 
 
-def _apart(stacked: Any, alone: Any) -> float:
+def _trained(
+    step: Callable[..., Any],
+    params: Any,
+    state: Any,
+    order: np.ndarray,
+    keys: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+) -> Any:
+    """Returns the weights after an epoch of single steps."""
+    for index, key in zip(order, keys, strict=True):
+        params, state = step(params, state, key, x[index], y[index])
+    return jax.block_until_ready(params)
+
+
+def _apart(weights: Any, others: Any) -> float:
     """Returns the largest difference of two sets of weights, relative to the largest weight."""
-    pairs = zip(jax.tree.leaves(stacked), jax.tree.leaves(alone), strict=True)
-    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(alone))
-    return max(float(jnp.abs(one[0] - other).max()) for one, other in pairs) / scale
+    pairs = zip(jax.tree.leaves(weights), jax.tree.leaves(others), strict=True)
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(others))
+    return max(float(jnp.abs(one - other).max()) for one, other in pairs) / scale
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 What      the 4,930 distinct functions of the 15,625 cells, at 8 channels and 1 cell a stage, each
           trained for 8 epochs on 1,000 images of 8x8 pixels; 500 of them from three seeds, so that
-          the ceiling (Kendall tau between seeds) can be known.
+          the ceiling (Kendall tau between seeds) is known. docs/digits201.md is its data card.
 Paper     the space: Dong and Yang, ICLR 2020, arXiv 2001.00326; the table is this project's own.
 Needs     nothing: the digits come with scikit-learn.
 Time      1 to 2 s a training and CPU core; a run that was stopped goes on.
 Command   python experiments/digits201.py --out runs/digits201
           python experiments/digits201.py --out runs/digits201 --shard 1/2     (2/2 beside it)
+          python experiments/digits201.py --out runs/digits201 --table digits201.npz
+          python experiments/digits201.py --card
 """
 
 import sys
@@ -17,8 +19,10 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from jaxntk.data.digits201 import load_digits201
 from jaxntk.errors import InputError
-from jaxntk.studies.digits201 import all_tasks, train
+from jaxntk.studies.digits201 import all_tasks, train, write_table
+from jaxntk.studies.digits201_card import card
 from jaxntk.studies.shards import Shard
 
 
@@ -26,12 +30,16 @@ from jaxntk.studies.shards import Shard
 class Options:
     """Train every cell, or go on with a run that was stopped."""
 
-    out: Path
+    out: Path = Path("runs/digits201")
     """Folder of the run."""
     shard: str | None = None
     """Do one part of the work only, as I/N."""
     limit: int | None = None
     """Trainings to stop after."""
+    table: Path | None = None
+    """Pack the finished run of --out into this file, and train nothing."""
+    card: bool = False
+    """Print the figures of the data card off the table that comes with the package."""
 
 
 def main() -> int:
@@ -43,6 +51,14 @@ def main() -> int:
     options = tyro.cli(Options, description=__doc__)
     console = Console()
     try:
+        if options.card:
+            for name, value in card(load_digits201()).items():
+                console.print(f"{name}: {value}", highlight=False, soft_wrap=True)
+            return 0
+        if options.table is not None:
+            write_table(options.out, options.table)
+            console.print(f"{options.table}: {options.table.stat().st_size:,} bytes")
+            return 0
         shard = None if options.shard is None else Shard.parse(options.shard)
         done = train(options.out, console, shard, options.limit)
     except InputError as error:

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int, Int32
 from jaxntk.data.images import ImageDataset
 from jaxntk.errors import InputError, check_choice
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "valid", "test")
 SELECTIONS = ("balanced", "first")
 
 
@@ -85,7 +85,7 @@ def make_batch(
     Args:
         dataset: the images.
         n: how many, at least 2.
-        split: ``train`` or ``test``.
+        split: ``train``, ``valid`` or ``test``.
         how: ``balanced`` draws at random so that the numbers of images of any two classes that the
             split holds differ by at most 1, in random order; ``first`` takes the first n as stored.
         seed: of the draw, at least 0; the same seed gives the same batch. Unused by ``first``.
@@ -94,8 +94,8 @@ def make_batch(
         The batch.
 
     Raises:
-        InputError: an unknown split or selection, n below 2 or beyond what there is, a negative
-            seed, or fewer than 2 classes among the images chosen.
+        InputError: an unknown split or selection, a split that is not there, n below 2 or beyond
+            what there is, a negative seed, or fewer than 2 classes among the images chosen.
 
     Example:
         >>> from jaxntk.data.images import load_images
@@ -108,6 +108,8 @@ def make_batch(
     if seed < 0:
         raise InputError("seed", seed, "give a seed of 0 or more")
     x, y = getattr(dataset, f"x_{split}"), getattr(dataset, f"y_{split}")
+    if x is None:
+        raise InputError("split", split, f"{dataset.name} has no validation set")
     if not 2 <= n <= len(y):
         raise InputError("num_images", n, f"the {split} split allows 2 to {len(y)}")
     indices = _balanced(y, n, seed, split) if how == "balanced" else np.arange(n)

@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float64, Int32
 
+from jaxntk.data.digits201 import TRUTHS as DIGITS201_TRUTHS
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.spaces.nasbench201 import (
     SPACE_SIZE,
@@ -130,8 +131,10 @@ class Truth:
 def _unknown_truth(text: str) -> InputError:
     """Builds the error for a combination that the table lacks."""
     # Part of a name is no misspelling: a guess at the rest would be a default.
-    hint = did_you_mean(text, _TRUTH_NAMES) if text.count("/") == 2 else ""
-    cure = f"choose one of {', '.join(_TRUTH_NAMES)}{hint}"
+    names = (*DIGITS201_TRUTHS, *_TRUTH_NAMES)
+    whole = text.count("/") == 2 or text.startswith("digits201/")
+    hint = did_you_mean(text, names) if whole else ""
+    cure = f"choose one of {', '.join(names)}{hint}"
     return InputError("truth", repr(text), cure)
 
 

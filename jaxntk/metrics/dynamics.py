@@ -10,7 +10,7 @@ function                    formula                                             
 :func:`relative_change`     ``|| |K - K'| / (|K| + 1e-4) ||``, entry by entry   Mok et al. 2022
 :func:`distance`            ``1 - cosine(K, K')``                               Fort et al. 2020
 :func:`velocity`            ``distance / (t' - t)``                             Fort et al. 2020
-:func:`label_energy`        ``y'Ky / (||y||^2 ||K||)``, mean over classes       Ortiz-Jimenez 2021
+:func:`label_energy`        ``sum_c y_c'K y_c / (sum_c ||y_c||^2 ||K||)``       Ortiz-Jimenez 2021
 :func:`eigenvectors_on_labels`  ``sum_c (v_k' y_c)^2 / sum_c ||y_c||^2``
 ==========================  ==================================================  ====================
 
@@ -127,7 +127,7 @@ def distance(before_NxN: Gram, after_NxN: Gram) -> Score:
     return Score.of(1 - found.value) if found.valid else found
 
 
-def velocity(before_NxN: Gram, after_NxN: Gram, elapsed: float) -> Score:
+def velocity(before_NxN: Gram, after_NxN: Gram, elapsed: float | int) -> Score:
     """Kernel velocity ``S(K_t, K_{t + dt}) / dt``.
 
     Args:

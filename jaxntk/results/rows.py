@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import platform
@@ -94,6 +95,20 @@ def write_rows_atomic(path: str | os.PathLike[str], rows: Iterable[Mapping[str, 
     path = Path(path)
     lines = (_dumps(path, row, indent=None) + "\n" for row in rows)
     write_bytes_atomic(path, "".join(lines).encode())
+
+
+def archive(arrays: dict[str, Any]) -> bytes:
+    """Packs arrays into the content of an ``.npz`` file.
+
+    Args:
+        arrays: the arrays by name.
+
+    Returns:
+        The bytes of the file.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:

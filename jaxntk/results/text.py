@@ -8,7 +8,12 @@ MISSING = "\N{EN DASH}"
 # JSON writes a whole number without its point.
 Number = float | int
 
-_BASELINES = {"params": "#params", "flops": "#FLOPs", "convolutions": "#convolutions"}
+_BASELINES = {
+    "params": "#params",
+    "live_params": "#live params",
+    "flops": "#FLOPs",
+    "convolutions": "#convolutions",
+}
 _MINUS = "\N{MINUS SIGN}"
 # Beyond this many cells the interval is narrow enough for a third decimal to mean something.
 _THREE_DECIMALS_FROM = 1000

@@ -7,11 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Int32
 
+from jaxntk.data import digits201
 from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice, did_you_mean
 from jaxntk.metrics import METRICS
@@ -19,19 +20,22 @@ from jaxntk.networks.initializers import initialization
 from jaxntk.spaces import nasbench201
 
 TRAIN = "train"
+TRUTH_SEED = 10**9
+"""Trainings for a ground truth have this seed and those that follow, so that none of them begins
+from weights that a cell is scored with."""
 
 # Where files lie, not what is computed: a run may be resumed with them elsewhere.
 LOCATIONS = ("data_dir", "table")
 
+_Config = TypeVar("_Config", bound="KernelConfig")
+
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig:
-    """Score NAS-Bench-201 cells at initialisation."""
+class KernelConfig:
+    """Cells, images, and the kernel that is taken of the cells on the images."""
 
     data: str
     """Images: digits, digits201, npz:FILE or tfds:NAME."""
-    batch_norm: Literal["batch", "frozen", "running"]
-    """Batch normalisation while the kernel is taken; batch and running are exact and dear."""
     num_archs: int = 100
     """Cells to sample from the space, uniformly and without repetition."""
     archs: tuple[str, ...] = ()
@@ -46,7 +50,7 @@ class ScoreConfig:
     """Class-balanced images drawn with batch_seed, or the first ones as stored."""
     batch_seed: int = 0
     """Seed of the draw of images."""
-    split: Literal["train", "test"] = "train"
+    split: Literal["train", "valid", "test"] = "train"
     """Where the images come from."""
     channels: int = 16
     """Channels of the stem and the first stage."""
@@ -54,10 +58,6 @@ class ScoreConfig:
     """Cells in each of the three stages."""
     initializer: str = "pytorch"
     """pytorch, he_normal or lecun_normal."""
-    num_inits: int = 1
-    """Initialisations a cell is scored with; its score is their mean."""
-    init_seed: int = 0
-    """Seed of the first initialisation."""
     outputs: Literal["sum", "trace", "class_balanced"] = "sum"
     """Kernel of the sum of logits, trace over outputs, or the trace without the mean of logits."""
     parameters: Literal["lga", "all"] = "lga"
@@ -71,35 +71,6 @@ class ScoreConfig:
     metrics: tuple[str, ...] = tuple(METRICS)
     """Metrics to read off each kernel."""
 
-    @property
-    def init_seeds(self) -> range:
-        """Seeds of the initialisations that each cell is scored with, in this order."""
-        return range(self.init_seed, self.init_seed + self.num_inits)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExperimentConfig(ScoreConfig):
-    """Score NAS-Bench-201 cells at initialisation and hold every ranking against a ground truth."""
-
-    truth: str
-    """Ground truth: "train", or a column of the benchmark table such as cifar10/test/200."""
-    table: str | None = None
-    """The benchmark table nasbench201.csv.gz; by default looked for in data_dir."""
-    train_epochs: int = 2
-    """With truth=train: epochs each cell is trained for."""
-    train_batch_size: int = 64
-    """With truth=train: images a step."""
-    learning_rate: float = 0.025
-    """With truth=train: constant learning rate."""
-    momentum: float = 0.9
-    """With truth=train: momentum."""
-    weight_decay: float = 3e-4
-    """With truth=train: weight decay."""
-    train_repeats: int = 1
-    """With truth=train: trainings whose test accuracies are averaged."""
-    train_seed: int = 0
-    """With truth=train: seed of initialisation and order of images, the same for every cell."""
-
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as JSON values."""
         return {
@@ -108,7 +79,7 @@ class ExperimentConfig(ScoreConfig):
         }
 
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> "ExperimentConfig":
+    def from_json(cls: type[_Config], row: dict[str, Any]) -> _Config:
         """Reads what :meth:`to_json` wrote.
 
         Args:
@@ -135,7 +106,52 @@ class ExperimentConfig(ScoreConfig):
         return cls(**values)
 
 
-def validate_scoring(config: ScoreConfig) -> None:
+AnyConfig = TypeVar("AnyConfig", bound=KernelConfig)
+"""A kind of configuration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(KernelConfig):
+    """Score NAS-Bench-201 cells at initialisation."""
+
+    batch_norm: Literal["batch", "frozen", "running"]
+    """Batch normalisation while the kernel is taken; batch and running are exact and dear."""
+    num_inits: int = 1
+    """Initialisations a cell is scored with; its score is their mean."""
+    init_seed: int = 0
+    """Seed of the first initialisation."""
+
+    @property
+    def init_seeds(self) -> range:
+        """Seeds of the initialisations that each cell is scored with, in this order."""
+        return range(self.init_seed, self.init_seed + self.num_inits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(ScoreConfig):
+    """Score NAS-Bench-201 cells at initialisation and hold every ranking against a ground truth."""
+
+    truth: str
+    """Ground truth: train, digits201/test, or a column of NAS-Bench-201 like cifar10/test/200."""
+    table: str | None = None
+    """The benchmark table nasbench201.csv.gz; by default looked for in data_dir."""
+    train_epochs: int = 2
+    """With truth=train: epochs each cell is trained for."""
+    train_batch_size: int = 64
+    """With truth=train: images a step."""
+    learning_rate: float = 0.025
+    """With truth=train: constant learning rate."""
+    momentum: float = 0.9
+    """With truth=train: momentum."""
+    weight_decay: float = 3e-4
+    """With truth=train: weight decay."""
+    train_repeats: int = 1
+    """With truth=train: trainings whose test accuracies are averaged."""
+    train_seed: int = 0
+    """With truth=train: seed of initialisation and order of images, the same for every cell."""
+
+
+def validate_scoring(config: KernelConfig) -> None:
     """Checks what can be checked of a scoring before data are read.
 
     Args:
@@ -148,10 +164,10 @@ def validate_scoring(config: ScoreConfig) -> None:
         type(config), {field.name: getattr(config, field.name) for field in fields(config)}
     )
     for name in ("channels", "cells_per_stage", "num_inits"):
-        _check_at_least(name, getattr(config, name), 1)
+        _check_at_least(name, getattr(config, name, 1), 1)
     _check_at_least("num_images", config.num_images, 2)
     for name in ("arch_seed", "batch_seed", "init_seed"):
-        _check_at_least(name, getattr(config, name), 0)
+        check_seed(name, getattr(config, name, 0))
     if config.tile is not None:
         _check_at_least("tile", config.tile, 1)
     if not config.archs:
@@ -185,7 +201,7 @@ def validate(config: ExperimentConfig) -> None:
             raise InputError("archs", "1 cell", "a ranking needs at least 2")
     else:
         _check_at_least("num_archs", config.num_archs, 2)
-    if config.truth != TRAIN:
+    if config.truth not in (TRAIN, *digits201.TRUTHS):
         Truth.parse(config.truth)
     for name in ("train_epochs", "train_repeats"):
         _check_at_least(name, getattr(config, name), 1)
@@ -193,6 +209,20 @@ def validate(config: ExperimentConfig) -> None:
     _check_at_least("train_seed", config.train_seed, 0)
     for name in ("learning_rate", "momentum", "weight_decay"):
         _check_at_least(name, getattr(config, name), 0)
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Refuses seeds that are negative, or reserved for a ground truth.
+
+    Args:
+        name: of the argument.
+        seed: the seed.
+
+    Raises:
+        InputError: it is one of these.
+    """
+    if not 0 <= seed < TRUTH_SEED // 2:
+        raise InputError(name, seed, f"give a seed from 0 to {TRUTH_SEED // 2 - 1}")
 
 
 def parse_arch(text: str) -> Int32[np.ndarray, "6"]:
@@ -214,7 +244,7 @@ def parse_arch(text: str) -> Int32[np.ndarray, "6"]:
     return nasbench201.encode(text) if "|" in text else nasbench201.parse_ops(text)
 
 
-def _check_types(kind: type[ScoreConfig], values: Mapping[str, Any]) -> None:
+def _check_types(kind: type[KernelConfig], values: Mapping[str, Any]) -> None:
     """Checks that the values of fields are of their types; what is wrong is named first."""
     kinds = get_type_hints(kind)
     for name, value in values.items():

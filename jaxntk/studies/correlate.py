@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxntk.data.tables import Truth, load_nasbench201
 from jaxntk.errors import InputError
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.summarize import correlations, describe_truth
-from jaxntk.studies.truth import find_table
+from jaxntk.studies.truth import find_table, table_look_up
 
 OWN = "own"
 
@@ -20,7 +19,7 @@ def correlate_run(out: Path, truth: str, table: str | None) -> dict[str, Any]:
 
     Args:
         out: folder of the run, finished or not; cells that lack an initialisation are left out.
-        truth: ``own`` for the accuracies in the run's folder, or a column of the table.
+        truth: ``own`` for the accuracies in the run's folder, or what a table holds.
         table: the table's file or folder; None for what the run's configuration names, or where
             ``JAXNTK_DATA`` points.
 
@@ -47,10 +46,8 @@ def correlate_run(out: Path, truth: str, table: str | None) -> dict[str, Any]:
         source = known[(next(iter(complete)),)]["source"]
     else:
         archs = np.stack([nasbench201.parse_ops(ops) for ops in complete])
-        column = Truth.parse(truth)
-        found = find_table(config, table or config.table)
-        accuracies = load_nasbench201(found).accuracy(archs, column)
-        source = str(column)
+        look_up = table_look_up(truth, find_table(config.data_dir, table or config.table))
+        accuracies, source = look_up(archs), truth
     return {
         "experiment": record.experiment,
         "truth": describe_truth(source, accuracies),

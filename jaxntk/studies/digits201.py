@@ -19,19 +19,21 @@ from jaxtyping import Int
 from rich.console import Console
 
 from jaxntk.data.batches import standardize
+from jaxntk.data.digits201 import NETWORK, table_arrays
 from jaxntk.data.images import load_images
+from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-from jaxntk.results.rows import append_row, read_rows
+from jaxntk.results.rows import append_row, archive, read_rows, write_bytes_atomic
 from jaxntk.spaces import nasbench201
+from jaxntk.studies.config import TRUTH_SEED
 from jaxntk.studies.progress import track
 from jaxntk.studies.run_folder import make_folder
 from jaxntk.studies.shards import Shard
-from jaxntk.studies.truth import TRUTH_SEED
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import Training, population_training, steps_of
 from jaxntk.training.recipe import Recipe
 
-CHANNELS, CELLS_PER_STAGE = 8, 1
+CHANNELS, CELLS_PER_STAGE = NETWORK["channels"], NETWORK["cells_per_stage"]
 EPOCHS = 8
 RECIPE = Recipe(
     schedule="cosine",
@@ -104,8 +106,10 @@ def train(out: Path, console: Console, shard: Shard | None = None, limit: int | 
         How many trainings have a row now.
 
     Raises:
-        InputError: the folder cannot be written to, or holds a damaged file.
+        InputError: the folder cannot be written to or holds a damaged file, or a limit below 1.
     """
+    if limit is not None and limit < 1:
+        raise InputError("limit", limit, "give at least 1")
     make_folder(out)
     done = {Task(row["ops"], row["seed"]) for row in trainings(out)}
     tasks = all_tasks()
@@ -116,6 +120,30 @@ def train(out: Path, console: Console, shard: Shard | None = None, limit: int | 
         for _, row in zip(track(range(len(todo)), "training", console), _rows(todo), strict=True):
             append_row(path, row)
     return len(done) + len(todo)
+
+
+def write_table(out: Path, file: Path) -> None:
+    """Packs the trainings of a finished run into the file that comes with the package.
+
+    Args:
+        out: folder of the run.
+        file: an .npz file, replaced at once.
+
+    Raises:
+        InputError: trainings that are missing or damaged, or a file that cannot be written.
+    """
+    rows = trainings(out)
+    tasks, found = set(all_tasks()), [Task(row["ops"], row["seed"]) for row in rows]
+    for what, count in (
+        ("trainings are missing", len(tasks - set(found))),
+        ("trainings are none of the benchmark's", len(set(found) - tasks)),
+        ("trainings are there twice", len(found) - len(set(found))),
+    ):
+        if count:
+            cure = "run it to its end, in a folder of its own"
+            raise InputError("out", f"{out}, where {count} {what}", cure)
+    _, index = distinct_functions()
+    write_bytes_atomic(file, archive(table_arrays(rows, index)))
 
 
 def trainings(out: Path) -> list[dict[str, Any]]:

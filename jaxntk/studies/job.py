@@ -12,7 +12,7 @@ from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.config import ScoreConfig, parse_arch, validate_scoring
+from jaxntk.studies.config import KernelConfig, ScoreConfig, parse_arch, validate_scoring
 from jaxntk.studies.scoring import IMAGE_MULTIPLE, KernelSettings
 
 
@@ -95,17 +95,29 @@ def prepare(config: ScoreConfig) -> Job:
     validate_scoring(config)
     archs = population(config)
     dataset, numbers = standardize(load_images(config.data, data_dir=config.data_dir))
-    shape = dataset.x_train.shape[1:]
-    if shape[0] != shape[1] or shape[0] % IMAGE_MULTIPLE:
-        cure = f"give square images of a multiple of {IMAGE_MULTIPLE} pixels: they are halved twice"
-        raise InputError("data", f"images of shape {shape} in {config.data}", cure)
+    check_image_shape(config.data, dataset.x_train.shape[1:])
     batch = make_batch(
         dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
     )
     return Job(config, archs, dataset, numbers, batch)
 
 
-def population(config: ScoreConfig) -> Int[np.ndarray, "num 6"]:
+def check_image_shape(data: str, shape: tuple[int, ...]) -> None:
+    """Refuses images that the network cannot halve twice.
+
+    Args:
+        data: what the images are called.
+        shape: height, width, channels.
+
+    Raises:
+        InputError: they are not square, or no multiple of ``IMAGE_MULTIPLE`` pixels.
+    """
+    if shape[0] != shape[1] or shape[0] % IMAGE_MULTIPLE:
+        cure = f"give square images of a multiple of {IMAGE_MULTIPLE} pixels: they are halved twice"
+        raise InputError("data", f"images of shape {shape} in {data}", cure)
+
+
+def population(config: KernelConfig) -> Int[np.ndarray, "num 6"]:
     """Returns the cells that a configuration names or draws.
 
     Args:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from jaxntk.errors import InputError
 from jaxntk.results.rows import (
+    archive,
     read_json,
     write_bytes_atomic,
     write_json_atomic,
@@ -25,7 +26,7 @@ from jaxntk.results.run_folder import read_kernels
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.job import population
-from jaxntk.studies.rank import archive, publish
+from jaxntk.studies.rank import publish
 from jaxntk.studies.run_folder import Record
 from jaxntk.studies.shards import Shard, shard_folders
 from jaxntk.studies.summarize import (

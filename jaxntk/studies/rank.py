@@ -7,7 +7,6 @@ with the same numbers.
 
 import dataclasses
 import hashlib
-import io
 import resource
 import sys
 import time
@@ -19,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxntk.results.report import write_report
-from jaxntk.results.rows import read_json, write_bytes_atomic, write_json_atomic
+from jaxntk.results.rows import archive, read_json, write_bytes_atomic, write_json_atomic
 from jaxntk.results.terminal import summary_table
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
@@ -175,20 +174,6 @@ def telling_kernels(job: Job, kernel: CompiledKernel, rows: Rows) -> bytes:
         arrays[f"{word}_arch"] = nasbench201.decode(job.archs[index])
         arrays[f"{word}_accuracy"] = rows.accuracy[index]
     return archive(arrays)
-
-
-def archive(arrays: dict[str, Any]) -> bytes:
-    """Packs arrays into the content of an ``.npz`` file.
-
-    Args:
-        arrays: the arrays by name.
-
-    Returns:
-        The bytes of the file.
-    """
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
 
 
 def peak_rss_bytes() -> int:

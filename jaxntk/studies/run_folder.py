@@ -1,13 +1,13 @@
 """The folder of a run: what was asked, under what, and the rows computed so far."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from jaxntk.errors import InputError
 from jaxntk.results.rows import environment, read_json, read_rows, write_json_atomic
-from jaxntk.studies.config import LOCATIONS, ExperimentConfig, validate
+from jaxntk.studies.config import LOCATIONS, AnyConfig, ExperimentConfig, validate
 from jaxntk.studies.shards import Shard, shard_folders
 
 CONFIG = "config.json"
@@ -22,7 +22,7 @@ FINISHED = "finished.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(Generic[AnyConfig]):
     """What ``config.json`` says of a run.
 
     Args:
@@ -36,7 +36,7 @@ class Record:
 
     experiment: str
     command: str
-    config: ExperimentConfig
+    config: AnyConfig
     data_sha256: str
     shard: Shard | None = None
     merged: int | None = None
@@ -56,7 +56,28 @@ class Record:
         return row
 
 
-def open_run(out: Path, record: Record) -> None:
+def read_experiment(row: dict[str, Any]) -> ExperimentConfig:
+    """Reads and checks a configuration that was written as JSON.
+
+    Args:
+        row: the JSON object.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        InputError: a field is missing, unknown or wrong.
+    """
+    config = ExperimentConfig.from_json(row)
+    validate(config)
+    return config
+
+
+def open_run(
+    out: Path,
+    record: Record[AnyConfig],
+    read: Callable[[dict[str, Any]], AnyConfig] = read_experiment,
+) -> None:
     """Begins a run in a folder, or goes on with the one that is there.
 
     A run without a single row is begun anew, whatever its configuration.
@@ -64,6 +85,7 @@ def open_run(out: Path, record: Record) -> None:
     Args:
         out: the folder; made if it does not exist.
         record: what is asked.
+        read: reads and checks a configuration of its kind.
 
     Raises:
         InputError: the folder cannot be written to, or holds another shard, or rows of another
@@ -71,7 +93,7 @@ def open_run(out: Path, record: Record) -> None:
     """
     make_folder(out)
     if holds_rows(out):
-        refuse_other(out, record)
+        refuse_other(out, record, read)
         return
     # What another configuration was compiled with means nothing for this one.
     (out / COMPILATION).unlink(missing_ok=True)
@@ -122,11 +144,14 @@ def holds_rows(out: Path) -> bool:
     return bool(read_rows(out / SCORES) or read_rows(out / TRUTH))
 
 
-def read_record(out: Path) -> Record:
+def read_record(
+    out: Path, read: Callable[[dict[str, Any]], AnyConfig] = read_experiment
+) -> Record[AnyConfig]:
     """Reads what a run was asked.
 
     Args:
         out: folder of the run.
+        read: reads and checks a configuration of the kind that is expected.
 
     Returns:
         The record, checked as the configuration of a new run is.
@@ -148,8 +173,7 @@ def read_record(out: Path) -> Record:
         if name in row and type(row[name]) is not kind:
             raise InputError(str(path), f"{name}={row[name]!r}", "give the file as it was written")
     try:
-        config = ExperimentConfig.from_json(row["config"])
-        validate(config)
+        config = read(row["config"])
         shard = Shard.parse(row["shard"]) if "shard" in row else None
     except InputError as error:
         field = "" if error.argument == "config" else f"{error.argument}="
@@ -191,12 +215,17 @@ def rows_by_key(path: Path, keys: tuple[str, ...]) -> dict[tuple, dict[str, Any]
     return found
 
 
-def refuse_other(out: Path, asked: Record) -> None:
+def refuse_other(
+    out: Path,
+    asked: Record[AnyConfig],
+    read: Callable[[dict[str, Any]], AnyConfig] = read_experiment,
+) -> None:
     """Refuses to go on with a run under another configuration or on other data.
 
     Args:
         out: folder of the run.
         asked: what is asked.
+        read: reads and checks a configuration of its kind.
 
     Raises:
         InputError: the run in the folder is another one.
@@ -204,7 +233,7 @@ def refuse_other(out: Path, asked: Record) -> None:
     if not (out / CONFIG).exists():
         cure = "give another folder: these results do not say what they were computed with"
         raise InputError("out", f"{out} with results but no {CONFIG}", cure)
-    there = read_record(out)
+    there = read_record(out, read)
     if there.shard != asked.shard:
         parts = [f"shard {part}" if part else "a whole run" for part in (there.shard, asked.shard)]
         got = f"{out}, {parts[0]} where {parts[1]} is asked"

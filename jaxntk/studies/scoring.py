@@ -285,8 +285,23 @@ class CompiledKernel:
         Raises:
             InputError: not a cell.
         """
+        return self.of(self.variables(init_seed), arch)
+
+    def of(self, variables: Any, arch: ArchLike) -> Float[np.ndarray, "n n"]:
+        """Returns the kernel of one cell at any weights, such as trained ones.
+
+        Args:
+            variables: the Flax collections ``params`` and ``batch_stats`` of one network.
+            arch: six operations, 0..4.
+
+        Returns:
+            The kernel on the host, in the dtype it was computed in; see :func:`exact_zero`.
+
+        Raises:
+            InputError: not a cell.
+        """
         cell = check_arch(arch)
-        gram = self.executable(self.variables(init_seed), self.x, jnp.asarray(cell))
+        gram = self.executable(variables, self.x, jnp.asarray(cell))
         return exact_zero(self.settings.parameters, cell, np.asarray(gram))
 
 

@@ -7,21 +7,19 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 
+from jaxntk.data import digits201
 from jaxntk.data.images import ImageDataset
 from jaxntk.data.tables import TABLE_FILE, Truth, load_nasbench201
 from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import NasBench201
 from jaxntk.results.rows import append_row
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.config import TRAIN, ExperimentConfig
+from jaxntk.studies.config import TRAIN, TRUTH_SEED, ExperimentConfig
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import Recipe
-
-TRUTH_SEED = 10**9
-"""Added to ``train_seed``: no training begins from weights that a cell is scored with."""
 
 AccuracyFn = Callable[[Int[np.ndarray, "6"]], float]
 Track = Callable[[Sequence[Any], str], Any]
@@ -40,7 +38,7 @@ def truth_source(config: ExperimentConfig) -> str:
 
 
 def table_accuracy(config: ExperimentConfig) -> AccuracyFn:
-    """Returns the look-up of a cell's accuracy in the benchmark table.
+    """Returns the look-up of a cell's accuracy in a benchmark table.
 
     Args:
         config: names the table and its column.
@@ -51,23 +49,44 @@ def table_accuracy(config: ExperimentConfig) -> AccuracyFn:
     Raises:
         InputError: the table is missing or damaged, or lacks the column.
     """
-    truth = Truth.parse(config.truth)
-    table = load_nasbench201(find_table(config, config.table))
-    return lambda arch: float(table.accuracy(arch[None, :], truth)[0])
+    look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
+    return lambda arch: float(look_up(arch[None, :])[0])
 
 
-def find_table(config: ExperimentConfig, table: str | None) -> str | None:
-    """Says where the benchmark table is looked for.
+def table_look_up(
+    truth: str, table: str | None
+) -> Callable[[Int[np.ndarray, "num 6"]], Float64[np.ndarray, " num"]]:
+    """Returns the look-up of accuracies in a benchmark table.
 
     Args:
-        config: may name a folder of data files.
+        truth: ``digits201/test``, or a column of NAS-Bench-201 such as ``cifar10/test/200``.
+        table: file or folder of NAS-Bench-201's table, or None for where ``JAXNTK_DATA`` points.
+
+    Returns:
+        ``archs -> accuracies`` in percent.
+
+    Raises:
+        InputError: no such truth; the table is missing or damaged, or lacks the column.
+    """
+    if truth in digits201.TRUTHS:
+        split = truth.split("/")[1]
+        return lambda archs: digits201.load_digits201().accuracy(archs, split)
+    column = Truth.parse(truth)
+    found = load_nasbench201(table)
+    return lambda archs: found.accuracy(archs, column)
+
+
+def find_table(folder: str | None, table: str | None) -> str | None:
+    """Says where NAS-Bench-201's table is looked for.
+
+    Args:
+        folder: of data files, or None.
         table: a file or folder named for this purpose, or None.
 
     Returns:
         That file or folder, else the folder of data files if it holds the table, else None for
         where the environment variable points.
     """
-    folder = config.data_dir
     if table is None and folder is not None and (Path(folder) / TABLE_FILE).is_file():
         return folder
     return table

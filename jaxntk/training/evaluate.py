@@ -5,12 +5,11 @@ images, which are taken anew from its present weights.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, batch_statistics, logits
 from jaxntk.training.population import Strategy, TrainState, over_population
@@ -42,20 +41,33 @@ def make_evaluation(
         state: TrainState, arch: Array, x_seen: Array, splits: Mapping[str, tuple[Array, Array]]
     ) -> dict[str, Array]:
         seen = state.variables | batch_statistics(network, state.variables, x_seen, arch)
-        return {name: _accuracy(network, seen, arch, *split) for name, split in splits.items()}
+        stored = network.clone(batch_norm=BatchNormMode.STORED)
+
+        def predict(x: Array) -> Array:
+            return logits(stored, seen, x, arch)
+
+        return {name: accuracy_of(predict, *split) for name, split in splits.items()}
 
     return over_population(test, strategy, mesh)
 
 
-def _accuracy(
-    network: NasBench201, variables: Mapping[str, Any], arch: Array, x: Array, y: Array
-) -> Array:
-    """Returns the fraction classified right with the statistics in ``variables``."""
-    stored = network.clone(batch_norm=BatchNormMode.STORED)
+def accuracy_of(
+    predict: Callable[[Array], Array], x: Float[Array, "n ..."], y: Int[Array, " n"]
+) -> Float[Array, ""]:
+    """Returns the fraction of images that is classified right; pure.
+
+    Args:
+        predict: ``images -> logits``, each image on its own.
+        x: images, `BLOCK` of which are looked at at once.
+        y: their classes.
+
+    Returns:
+        A number between 0 and 1, of the dtype of the images; logits that are not finite are wrong.
+    """
 
     def right(pair: tuple[Array, Array]) -> Array:
         images, labels = pair
-        out = logits(stored, variables, images, arch)
+        out = predict(images)
         predicted = jnp.argmax(out, axis=-1).astype(labels.dtype)
         # Logits that are not finite are no prediction, though they have an argmax.
         found = (predicted == labels) & jnp.isfinite(out).all(axis=-1)

@@ -31,6 +31,8 @@ RUNNING_MOMENTUM = 0.1
 one; here it is the biased one."""
 
 Strategy = Literal["map", "vmap"]
+Forward = Callable[[Any, Any, Array, Array], tuple[Array, Any]]
+"""``(params, batch_stats, x, arch) -> (logits, batch_stats of these images)``."""
 
 
 class TrainState(NamedTuple):
@@ -99,8 +101,8 @@ class Training(NamedTuple):
             up.
     """
 
-    init: Callable[[Any], TrainState]
-    epoch: Callable[..., tuple[TrainState, Epoch]]
+    init: Callable[[Any], Any]
+    epoch: Callable[..., tuple[Any, Epoch]]
 
 
 def population_training(
@@ -150,7 +152,7 @@ def population_training(
             params, variables["batch_stats"], state, jnp.asarray(distinct[index]), epoch
         )
 
-    epoch = train_one_epoch(network, recipe, steps)
+    epoch = train_one_epoch(batch_forward(network), recipe, steps)
     return Training(init, over_population(epoch, strategy, mesh, donate=True))
 
 
@@ -177,7 +179,7 @@ def over_population(
     """
     check_choice("strategy", strategy, get_args(Strategy))
 
-    def population(states: TrainState, archs: Int[Array, "cells 6"], shared: tuple) -> Any:
+    def population(states: Any, archs: Int[Array, "cells 6"], shared: tuple) -> Any:
         if strategy == "vmap":
             return jax.vmap(lambda state, arch: fn(state, arch, *shared))(states, archs)
         return lax.map(lambda pair: fn(*pair, *shared), (states, archs))
@@ -192,30 +194,47 @@ def over_population(
     return lambda states, archs, *shared: compiled(states, archs, shared)
 
 
+def batch_forward(network: NasBench201) -> Forward:
+    """Returns the network as it is trained: normalised by the batch.
+
+    Args:
+        network: the network, in any batch-normalisation mode.
+
+    Returns:
+        The function.
+    """
+    training = network.clone(batch_norm=BatchNormMode.BATCH)
+
+    def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        out, updated = cast(tuple, training.apply(variables, x, arch, mutable=["batch_stats"]))
+        return out, updated["batch_stats"]
+
+    return forward
+
+
 def train_one_epoch(
-    network: NasBench201, recipe: Recipe, steps: int
+    forward: Forward, recipe: Recipe, steps: int
 ) -> Callable[..., tuple[TrainState, Epoch]]:
     """Returns the pure function that trains one architecture for one epoch.
 
     Args:
-        network: the network.
+        forward: the network, such as :func:`batch_forward` gives it.
         recipe: how it is trained.
         steps: of the whole training, for the schedule.
 
     Returns:
         ``(state, arch, x, y) -> (state, Epoch)``.
     """
-    training = network.clone(batch_norm=BatchNormMode.BATCH)
     optimizer = make_optimizer(recipe, steps)
 
     def loss_fn(
         params: Any, batch_stats: Any, arch: Array, x: Array, y: Array
     ) -> tuple[Array, tuple[Array, Any]]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        out, updated = cast(tuple, training.apply(variables, x, arch, mutable=["batch_stats"]))
+        out, used = forward(params, batch_stats, x, arch)
         loss = optax.softmax_cross_entropy_with_integer_labels(out, y).mean()
         right = (jnp.argmax(out, axis=-1).astype(y.dtype) == y).astype(x.dtype).mean()
-        return loss, (right, updated["batch_stats"])
+        return loss, (right, used)
 
     def epoch(
         state: TrainState, arch: Int[Array, "6"], x: Float[Array, "n h w c"], y: Int[Array, " n"]

@@ -14,6 +14,7 @@ ROWS = [
         "separate_compile_seconds": 8.0,
         "separate_seconds": 2.0,
         "relative_error": 1e-6,
+        "relative_rounding": 2e-6,
     },
     {
         "ops": "000000",
@@ -21,6 +22,7 @@ ROWS = [
         "separate_compile_seconds": 4.0,
         "separate_seconds": 6.0,
         "relative_error": 1e-5,
+        "relative_rounding": 3e-6,
     },
 ]
 MEASURED = {"population_compile_seconds": 6.0, "steps": 15, "rows": ROWS}
@@ -31,6 +33,17 @@ def test_ratios_are_those_of_the_sums():
     assert summary["ratio"] == pytest.approx(10 / 20)
     assert summary["ratio_without_compile"] == pytest.approx(4 / 8)
     assert summary["largest_relative_error"] == 1e-5
+    assert summary["largest_relative_rounding"] == 3e-6
+
+
+def test_weights_that_differ_by_more_than_rounding_are_refused(monkeypatch, tmp_path, capsys):
+    far = {**MEASURED, "rows": [ROWS[0] | {"relative_error": 1e-3}, ROWS[1]]}
+    monkeypatch.setattr(population_training, "set_up", lambda cores: None)
+    monkeypatch.setattr(population_training, "measure", lambda options, console: far)
+    out = tmp_path / "training.json"
+    assert population_training.main(["--out", str(out)]) == 1
+    assert "333333" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_the_picture_ends_at_the_whole_times():

@@ -150,7 +150,8 @@ SORTED = dataset(np.repeat([0, 1], 6), num_classes=2)
         ({"n": 13, "split": "test"}, "num_images: got 13; the test split allows 2 to 12"),
         ({"n": 6, "how": "first"}, "num_images: got 6 images of train, all of class 0"),
         ({"n": 4, "how": "balance"}, "did you mean 'balanced'?"),
-        ({"n": 4, "split": "valid"}, "split: got 'valid'; choose from train, test"),
+        ({"n": 4, "split": "val"}, "split: got 'val'; choose from train, valid, test"),
+        ({"n": 4, "split": "valid"}, "split: got valid; hand has no validation set"),
         ({"n": 4, "seed": -1}, "seed: got -1"),
     ],
 )

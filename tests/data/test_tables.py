@@ -73,7 +73,10 @@ def test_truth_names_its_column(text, column) -> None:
             ["'cifar10/valid/200'", "cifar10-valid/valid/200", "cifar100/test/12"],
         ),
         ("cifar10/tst/200", ["did you mean 'cifar10/test/200'?"]),
-        ("cifar10/test", ["choose one of cifar10-valid/train/200"]),
+        (
+            "cifar10/test",
+            ["choose one of digits201/test, ", "digits201/valid, cifar10-valid/train/200"],
+        ),
         ("cifar10/test/200/1", ["choose one of"]),
         ("cifar10/test/90", ["choose one of"]),
         ("", ["choose one of"]),

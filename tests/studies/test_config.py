@@ -11,7 +11,7 @@ from jaxntk.studies.config import LOCATIONS, ExperimentConfig, parse_arch, valid
 from tests.tiny_runs import REPOSITORY
 
 # Scripts that score nothing have no configuration.
-WITHOUT_CONFIGURATION = {"digits201"}
+WITHOUT_CONFIGURATION = ("digits201", "kernel_dynamics", "lga_over_training")
 EXPERIMENTS = sorted(
     file
     for file in (REPOSITORY / "experiments").glob("*.py")

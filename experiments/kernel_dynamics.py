@@ -1,0 +1,96 @@
+"""How does the kernel of a bad, a middling and a good cell move while the cell is trained?
+
+What      three NAS-Bench-201 cells, at the 5 %, 50 % and 99 % quantile of accuracy among cells that
+          connect input and output, are trained for 8 epochs with Digits-201's own recipe; after
+          each, the kernel is held against that of the start (Pearson, cosine, relative change,
+          distance, velocity) and against the labels (LGA, energy, top eigenvectors), as a whole and
+          layer by layer. Beside each network its linearisation is trained the same way.
+Paper     Mok et al., CVPR 2022, arXiv 2203.14577; Fort et al., NeurIPS 2020, arXiv 2010.15110.
+Needs     digits201: nothing. cifar10: the files that lga_over_training.py needs.
+Time      see docs/findings.md.
+Command   python experiments/kernel_dynamics.py digits201 --out runs/kernel_dynamics
+          python experiments/kernel_dynamics.py cifar10 --out runs/kernel_dynamics_cifar10
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import tyro
+from rich.console import Console
+
+from jaxntk.errors import InputError
+from jaxntk.studies.kernel_dynamics import KernelDynamicsConfig, run_dynamics
+
+
+@dataclass(frozen=True)
+class Options:
+    """Watch the kernels of a few cells over training."""
+
+    out: Path
+    """Folder of the run; the same folder again goes on."""
+    config: Annotated[KernelDynamicsConfig, tyro.conf.arg(name="")]
+    """What is computed."""
+
+
+DIGITS = KernelDynamicsConfig(
+    data="digits201",
+    truth="digits201/test",
+    split="valid",
+    channels=8,
+    cells_per_stage=1,
+    recipe="nasbench201",
+    batch_size=64,
+    augmentation="crop",
+    pad=1,
+)
+CIFAR = KernelDynamicsConfig(
+    data="npz:cifar10_5k1k.npz",
+    truth="cifar10/test/200",
+    num_images=64,
+    channels=16,
+    cells_per_stage=1,
+    image_size=16,
+    train_images=2048,
+    validation_images=1000,
+    batch_size=64,
+    pad=2,
+)
+PRESETS = {
+    "digits201": (
+        "Digits-201: 8x8 pixels, everything in the package",
+        Options(Path("runs/kernel_dynamics_digits201"), DIGITS),
+    ),
+    "cifar10": (
+        "CIFAR-10 at 16 pixels, fewer images and cells a stage: for a CPU",
+        Options(Path("runs/kernel_dynamics_cifar10"), CIFAR),
+    ),
+}
+
+
+def main() -> int:
+    """Runs the command.
+
+    Returns:
+        The exit code.
+    """
+    options = tyro.extras.overridable_config_cli(PRESETS, description=__doc__)
+    if options.config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    command = shlex.join(["python", *sys.argv])
+    try:
+        run_dynamics(options.config, options.out, command=command, console=Console())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command starts again", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Does LGA rank architectures better after a little training, and is it worth its price?
+
+What      random NAS-Bench-201 cells are trained for 0, 1, 2, 3 and 5 epochs; after each, all kernel
+          metrics are read (in frozen, batch or running mode of batch normalisation, as asked) and
+          held against the accuracy after full training. Beside them #params, and what the same
+          training gives without a kernel: its loss, the sum of its losses (TSE) and the
+          validation accuracy.
+Paper     Mok et al., CVPR 2022, arXiv 2203.14577; TSE: Ru et al., NeurIPS 2021, arXiv 2006.04492.
+Needs     digits201: nothing. cifar10: nasbench201.csv.gz (jaxntk import-nasbench201) and
+          cifar10_5k1k.npz in the folder that --data-dir or JAXNTK_DATA names; another file, or
+          --data tfds:cifar10, serves as well.
+Time      see docs/findings.md; a run that was stopped goes on.
+Command   python experiments/lga_over_training.py digits201 --out runs/over_training_digits201
+          python experiments/lga_over_training.py digits201 --out runs/over_training_modes
+            --batch-norms frozen batch running --num-images 64 --num-archs 150
+          python experiments/lga_over_training.py cifar10 --out runs/over_training_cifar10
+          on a GPU, the paper's size:
+          python experiments/lga_over_training.py cifar10 --out runs/full --data tfds:cifar10
+            --image-size None --train-images None --channels 16
+            --cells-per-stage 5 --batch-size 1024 --num-images 256
+            --num-archs 1000 --pad 4
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import tyro
+from rich.console import Console
+
+from jaxntk.errors import InputError
+from jaxntk.studies.over_training import run_over_training
+from jaxntk.studies.over_training_config import OverTrainingConfig
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train cells for a few epochs and score them on the way."""
+
+    out: Path
+    """Folder of the run; the same folder again resumes it."""
+    config: Annotated[OverTrainingConfig, tyro.conf.arg(name="")]
+    """What is computed."""
+
+
+DIGITS = OverTrainingConfig(
+    data="digits201",
+    truth="digits201/test",
+    num_archs=500,
+    num_images=256,
+    # The truth is the accuracy on the test images.
+    split="valid",
+    channels=8,
+    cells_per_stage=1,
+    batch_size=64,
+    augmentation="crop",
+    pad=1,
+)
+CIFAR = OverTrainingConfig(
+    data="npz:cifar10_5k1k.npz",
+    truth="cifar10/test/200",
+    num_archs=100,
+    num_images=64,
+    channels=16,
+    cells_per_stage=1,
+    image_size=16,
+    train_images=2048,
+    validation_images=1000,
+    batch_size=64,
+    pad=2,
+)
+PRESETS = {
+    "digits201": (
+        "Digits-201: 8x8 pixels, everything in the package",
+        Options(Path("runs/over_training_digits201"), DIGITS),
+    ),
+    "cifar10": (
+        "CIFAR-10 at 16 pixels, fewer images and cells a stage: for a CPU",
+        Options(Path("runs/over_training_cifar10"), CIFAR),
+    ),
+}
+
+
+def main() -> int:
+    """Runs the command.
+
+    Returns:
+        The exit code.
+    """
+    options = tyro.extras.overridable_config_cli(PRESETS, description=__doc__)
+    if options.config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    command = shlex.join(["python", *sys.argv])
+    try:
+        run_over_training(options.config, options.out, command=command, console=Console())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

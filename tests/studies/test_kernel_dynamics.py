@@ -1,0 +1,200 @@
+"""The study of kernel dynamics: rows at the start, sums over layers, and that it goes on."""
+
+import dataclasses
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxntk.data.digits201 import load_digits201
+from jaxntk.errors import InputError
+from jaxntk.metrics import METRICS
+from jaxntk.networks.nasbench201 import init_variables
+from jaxntk.results.rows import read_json, read_rows
+from jaxntk.spaces import nasbench201
+from jaxntk.studies import kernel_dynamics
+from jaxntk.studies.kernel_dynamics import (
+    TOTAL,
+    KernelDynamicsConfig,
+    layer_kernels,
+    run_dynamics,
+    validate_dynamics,
+    with_cells,
+)
+from jaxntk.studies.over_training import prepare
+from jaxntk.studies.scoring import compile_kernel
+from jaxntk.training.population import Epoch
+
+CONFIG = KernelDynamicsConfig(
+    data="digits201",
+    truth="digits201/test",
+    archs=("000000", "123443"),
+    num_images=8,
+    channels=2,
+    cells_per_stage=1,
+    train_images=400,
+    batch_size=200,
+    augmentation="crop",
+    pad=1,
+    epochs=(0, 1, 3),
+    chunk=2,
+)
+
+
+def run(out, config=CONFIG):
+    console = Console(file=io.StringIO(), width=200)
+    return run_dynamics(config, out, command="again", console=console)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Executables that run a few steps are not worth optimising."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupted; not to be changed."""
+    out = tmp_path_factory.mktemp("kernel_dynamics") / "whole"
+    assert run(out).read_bytes().startswith(b"\x89PNG")
+    return out
+
+
+def rows_of(out):
+    return {(row["ops"], row["epochs"]): row for row in read_rows(out / "scores.jsonl")}
+
+
+def test_nothing_has_moved_at_the_start(whole):
+    rows = rows_of(whole)
+    assert set(rows) == {(ops, epoch) for ops in CONFIG.archs for epoch in CONFIG.epochs}
+    row = rows["123443", 0]
+    for layer, scores in row["kernels"].items():
+        if scores["cosine"]["status"] == "ok":
+            assert scores["cosine"]["value"] == pytest.approx(1.0, abs=1e-12), layer
+            assert scores["distance"]["value"] == pytest.approx(0.0, abs=1e-12), layer
+            assert scores["relative_change"]["value"] == 0.0, layer
+        assert scores["velocity"] is None
+    assert row["nonlinear_advantage"] == 0.0
+    assert row["network"]["test_accuracy"] == row["linearized"]["test_accuracy"]
+    assert row["network"]["loss"] is None
+
+
+def test_kernels_move_and_speed_is_distance_over_time(whole):
+    rows = rows_of(whole)
+    first, last = (rows["123443", epoch]["kernels"][TOTAL] for epoch in (1, 3))
+    assert first["distance"]["value"] > 1e-4
+    assert first["velocity"]["value"] == pytest.approx(first["distance"]["value"], rel=1e-9)
+    assert 0 < last["velocity"]["value"] < 1
+    on_labels = rows["123443", 3]["eigenvectors_on_labels"]
+    assert len(on_labels) == 8
+    assert 0 <= sum(on_labels) <= 1 + 1e-9
+
+
+def test_a_network_of_constants_says_so(whole):
+    for epoch in CONFIG.epochs:
+        row = rows_of(whole)["000000", epoch]
+        assert row["kernels"][TOTAL]["cosine"]["status"] == "zero_kernel"
+        assert row["metrics"]["lga"]["status"] == "zero_kernel"
+        assert row["eigenvectors_on_labels"] is None
+
+
+def test_layers_add_up_to_the_kernel_of_the_network():
+    job = prepare(CONFIG).job
+    arch = job.archs[1]
+    variables = init_variables(job.network, jax.random.key(0), (8, 8, 1), np.dtype("float32"))
+    kernels = layer_kernels(job)(variables, arch)
+    wanted = compile_kernel(job.network, job.settings, job.batch.x)(arch, 0)
+    error = np.abs(kernels[TOTAL] - wanted).max() / np.abs(wanted).max()
+    assert error < 1e-5, error
+    layers = [name for name in kernels if name != TOTAL]
+    assert layers == [
+        "stem",
+        "stage_1 cell 1",
+        "reduction_1",
+        "stage_2 cell 1",
+        "reduction_2",
+        "stage_3 cell 1",
+        "norm",
+    ]
+    summed = sum(kernels[name] for name in layers)
+    assert np.allclose(summed, kernels[TOTAL], rtol=1e-12, atol=0)
+    assert METRICS["lga"](kernels["stem"], job.batch.y).valid
+
+
+def test_a_cut_run_goes_on_to_the_same_rows(whole, tmp_path):
+    out = tmp_path / "cut"
+    out.mkdir()
+    for name in ("config.json", "environment.json", "scores.jsonl"):
+        (out / name).write_bytes((whole / name).read_bytes())
+    lines = (whole / "scores.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "scores.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:40])
+    run(out)
+    assert rows_of(out) == rows_of(whole)
+    assert (out / kernel_dynamics.FIGURE).exists()
+
+
+def test_cells_are_taken_at_quantiles_of_the_truth():
+    look_up = lambda archs: load_digits201().accuracy(archs, "test")  # noqa: E731
+    config = dataclasses.replace(CONFIG, archs=(), quantiles=(0.0, 0.5, 1.0))
+    named = with_cells(config, look_up)
+    cells = np.stack([nasbench201.parse_ops(ops) for ops in named.archs])
+    assert all(nasbench201.is_connected(cell) for cell in cells)
+    found = look_up(cells)
+    space = nasbench201.enumerate_space()
+    everything = look_up(space[[nasbench201.is_connected(cell) for cell in space]])
+    assert found[0] == everything.min()
+    assert found[2] == everything.max()
+    assert abs(np.mean(everything < found[1]) - 0.5) < 0.02
+    assert with_cells(CONFIG, look_up) is CONFIG
+
+
+def test_the_cells_are_in_the_record(whole):
+    assert read_json(whole / "config.json")["config"]["archs"] == list(CONFIG.archs)
+
+
+def test_one_cell_is_enough():
+    validate_dynamics(dataclasses.replace(CONFIG, archs=("421211",)))
+
+
+@pytest.mark.parametrize("bad", ["network", "linearized", None])
+def test_a_training_that_diverged_has_no_advantage(bad):
+    one = jnp.ones(1)
+    trained = {
+        name: Epoch(loss=one, accuracy=one, finite=jnp.array([name != bad]))
+        for name in ("network", "linearized")
+    }
+    found = {"network": {"test": 0.75 * one}, "linearized": {"test": 0.5 * one}}
+    row = kernel_dynamics._learned(trained, found, 0)
+    assert row["nonlinear_advantage"] == (25.0 if bad is None else None)
+
+
+def test_ranks_are_judged_in_the_precision_of_the_kernel(whole):
+    """In float32 the smallest eigenvalues of a kernel of many equal images are rounding."""
+    study = prepare(CONFIG)
+    gram = np.ones((8, 8)) + 1e-9 * np.diag(np.arange(8.0))
+    seen = kernel_dynamics.Seen({TOTAL: gram}, {TOTAL: gram}, 0)
+    row = kernel_dynamics._compared(study, {TOTAL: gram}, seen, 1)
+    assert row["metrics"]["condition_number"]["status"] == "rank_deficient"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batch_norms", ("frozen", "batch")),
+        ("num_seeds", 2),
+        ("epochs", (1, 0)),
+        ("quantiles", ()),
+        ("quantiles", (1.5,)),
+        ("quantiles", (0.5, 0.5)),
+        ("recipe", "sgd"),
+    ],
+)
+def test_bad_fields_are_named(field, value):
+    with pytest.raises(InputError, match=field):
+        validate_dynamics(dataclasses.replace(CONFIG, **{field: value}))

@@ -1,0 +1,48 @@
+"""Experiments with a command line of their own refuse bad input in one line and write nothing."""
+
+import runpy
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+def script(name, *arguments):
+    """Runs a script as its command does; returns the exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(REPOSITORY / "experiments" / f"{name}.py"), run_name="__main__")
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "named"),
+    [
+        ("lga_over_training", ("digits201", "--num-archs", "1"), "archs"),
+        ("lga_over_training", ("digits201", "--recipe", "sgd"), "recipe"),
+        ("lga_over_training", ("digits201", "--batch-size", "2000"), "batch_size"),
+        ("lga_over_training", ("cifar10", "--data-dir", "nowhere"), "nowhere"),
+        ("kernel_dynamics", ("digits201", "--epochs", "2", "1"), "epochs"),
+        ("kernel_dynamics", ("digits201", "--truth", "digits201/all"), "truth"),
+        ("digits201", ("--shard", "3/2"), "shard"),
+        ("digits201", ("--limit", "0"), "limit"),
+        ("lga_over_training", ("digits201", "--seed", "3000000000"), "seed"),
+    ],
+)
+def test_bad_input_is_one_line(name, arguments, named, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert script(name, *arguments, "--out", out) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert named in line
+    assert not out.exists()
+
+
+def test_a_table_is_packed_only_when_every_function_is_trained(tmp_path, capsys):
+    table = tmp_path / "table.npz"
+    (tmp_path / "all.jsonl").write_text("", encoding="utf-8")
+    assert script("digits201", "--out", tmp_path, "--table", table) == 2
+    assert "trainings" in capsys.readouterr().err
+    assert not table.exists()
