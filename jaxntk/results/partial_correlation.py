@@ -27,6 +27,8 @@ from jaxntk.results.correlation import (
 
 INTERVAL = (0.025, 0.975)
 FOLDS = 10
+MIN_CELLS_FOR_GAIN = 50
+"""Of fewer cells a fitted ranking is mostly chance."""
 SIMULTANEOUS = 0.95
 
 
@@ -53,7 +55,8 @@ class Gain:
     """What one more score changes.
 
     Attributes:
-        tau: tau with it less tau without it; None where one of them is undefined.
+        tau: tau with it less tau without it; None where one of them is undefined, or of fewer than
+            `MIN_CELLS_FOR_GAIN` cells.
         ci95: 95 % percentile bootstrap interval over cells, or None.
         drawn: the difference in each resample.
     """
@@ -183,12 +186,14 @@ def gain(
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> truth, size = rng.normal(size=30), rng.normal(size=30)
+        >>> truth, size = rng.normal(size=60), rng.normal(size=60)
         >>> gain(truth, truth, [size]).tau > 0.5
         True
     """
     _check({"values": values} | {f"given[{at}]": each for at, each in enumerate(given)}, truth)
     _check_resamples(resamples)
+    if truth.size < MIN_CELLS_FOR_GAIN:
+        return Gain(None, None)
     rankings = (fitted_ranking([*given, values], truth), fitted_ranking(given, truth))
     if np.ptp(truth) == 0 or any(np.ptp(ranks) == 0 for ranks in rankings):
         return Gain(None, None)

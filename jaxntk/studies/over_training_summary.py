@@ -126,6 +126,8 @@ def verdict(entries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _sentence(name: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    if all(entry["beyond"][name]["gain"] is None for entry in entries):
+        return f"too few cells to say what kernel scores add to {name}"
     adds = [e for e in entries if (e["beyond"][name]["gain_low_of_all"] or 0) > 0]
     head = (
         f"{len(adds)} of {len(entries)} kernel scores add to {name} "
