@@ -5,7 +5,7 @@ What      the 4,930 distinct functions of the 15,625 cells, at 8 channels and 1 
           the ceiling (Kendall tau between seeds) is known. docs/digits201.md is its data card.
 Paper     the space: Dong and Yang, ICLR 2020, arXiv 2001.00326; the table is this project's own.
 Needs     nothing: the digits come with scikit-learn.
-Time      1 to 2 s a training and CPU core; a run that was stopped goes on.
+Time      1 to 3 s a training and CPU core; a run that was stopped goes on.
 Command   python experiments/digits201.py --out runs/digits201
           python experiments/digits201.py --out runs/digits201 --shard 1/2     (2/2 beside it)
           python experiments/digits201.py --out runs/digits201 --table digits201.npz
@@ -20,9 +20,9 @@ import tyro
 from rich.console import Console
 
 from jaxntk.data.digits201 import load_digits201
-from jaxntk.errors import InputError
 from jaxntk.studies.digits201 import all_tasks, train, write_table
 from jaxntk.studies.digits201_card import card
+from jaxntk.studies.script import exit_code
 from jaxntk.studies.shards import Shard
 
 
@@ -42,34 +42,28 @@ class Options:
     """Print the figures of the data card off the table that comes with the package."""
 
 
-def main() -> int:
-    """Runs the command.
+def run(options: Options, console: Console) -> None:
+    """Does what the options ask.
 
-    Returns:
-        The exit code.
+    Args:
+        options: the options.
+        console: where progress and results are shown.
+
+    Raises:
+        InputError: a bad shard or limit, or a folder or file that cannot be used.
     """
-    options = tyro.cli(Options, description=__doc__)
-    console = Console()
-    try:
-        if options.card:
-            for name, value in card(load_digits201()).items():
-                console.print(f"{name}: {value}", highlight=False, soft_wrap=True)
-            return 0
-        if options.table is not None:
-            write_table(options.out, options.table)
-            console.print(f"{options.table}: {options.table.stat().st_size:,} bytes")
-            return 0
+    if options.card:
+        for name, value in card(load_digits201()).items():
+            console.print(f"{name}: {value}", highlight=False, soft_wrap=True)
+    elif options.table is not None:
+        write_table(options.out, options.table)
+        console.print(f"{options.table}: {options.table.stat().st_size:,} bytes")
+    else:
         shard = None if options.shard is None else Shard.parse(options.shard)
         done = train(options.out, console, shard, options.limit)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    console.print(f"{done} of {len(all_tasks())} trainings done")
-    return 0
+        console.print(f"{done} of {len(all_tasks())} trainings done")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    chosen = tyro.cli(Options, description=__doc__)
+    sys.exit(exit_code(lambda: run(chosen, Console())))

@@ -7,7 +7,7 @@ What      three NAS-Bench-201 cells, at the 5 %, 50 % and 99 % quantile of accur
           layer by layer. Beside each network its linearisation is trained the same way.
 Paper     Mok et al., CVPR 2022, arXiv 2203.14577; Fort et al., NeurIPS 2020, arXiv 2010.15110.
 Needs     digits201: nothing. cifar10: the files that lga_over_training.py needs.
-Time      see docs/findings.md.
+Time      of the presets not measured yet.
 Command   python experiments/kernel_dynamics.py digits201 --out runs/kernel_dynamics
           python experiments/kernel_dynamics.py cifar10 --out runs/kernel_dynamics_cifar10
 """
@@ -15,6 +15,7 @@ Command   python experiments/kernel_dynamics.py digits201 --out runs/kernel_dyna
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,8 @@ import jax
 import tyro
 from rich.console import Console
 
-from jaxntk.errors import InputError
 from jaxntk.studies.kernel_dynamics import KernelDynamicsConfig, run_dynamics
+from jaxntk.studies.script import exit_code
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,8 @@ def main() -> int:
     if options.config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     command = shlex.join(["python", *sys.argv])
-    try:
-        run_dynamics(options.config, options.out, command=command, console=Console())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command starts again", file=sys.stderr)
-        return 130
-    return 0
+    run = partial(run_dynamics, options.config, options.out, command=command, console=Console())
+    return exit_code(run, "the same command starts again")
 
 
 if __name__ == "__main__":

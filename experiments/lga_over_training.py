@@ -9,7 +9,7 @@ Paper     Mok et al., CVPR 2022, arXiv 2203.14577; TSE: Ru et al., NeurIPS 2021,
 Needs     digits201: nothing. cifar10: nasbench201.csv.gz (jaxntk import-nasbench201) and
           cifar10_5k1k.npz in the folder that --data-dir or JAXNTK_DATA names; another file, or
           --data tfds:cifar10, serves as well.
-Time      see docs/findings.md; a run that was stopped goes on.
+Time      of the presets not measured yet; a run that was stopped goes on.
 Command   python experiments/lga_over_training.py digits201 --out runs/over_training_digits201
           python experiments/lga_over_training.py digits201 --out runs/over_training_modes
             --batch-norms frozen batch running --num-images 64 --num-archs 150
@@ -24,6 +24,7 @@ Command   python experiments/lga_over_training.py digits201 --out runs/over_trai
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,9 +32,9 @@ import jax
 import tyro
 from rich.console import Console
 
-from jaxntk.errors import InputError
 from jaxntk.studies.over_training import run_over_training
 from jaxntk.studies.over_training_config import OverTrainingConfig
+from jaxntk.studies.script import exit_code
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,10 @@ def main() -> int:
     if options.config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     command = shlex.join(["python", *sys.argv])
-    try:
-        run_over_training(options.config, options.out, command=command, console=Console())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    run = partial(
+        run_over_training, options.config, options.out, command=command, console=Console()
+    )
+    return exit_code(run)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import sys
 import tyro
 from rich.console import Console
 
-from jaxntk.errors import InputError
 from jaxntk.spaces.nasbench201 import SPACE_SIZE
 from jaxntk.studies.config import ExperimentConfig
+from jaxntk.studies.script import exit_code
 from jaxntk.studies.whole_space import Options, run_population
 
 config = ExperimentConfig(
@@ -34,17 +34,15 @@ config = ExperimentConfig(
 )
 
 if __name__ == "__main__":
-    try:
-        run_population(
-            config,
-            tyro.cli(Options),
-            experiment="whole_space_nasbench201",
-            command=shlex.join(["python", *sys.argv]),
-            console=Console(),
+    options = tyro.cli(Options)
+    sys.exit(
+        exit_code(
+            lambda: run_population(
+                config,
+                options,
+                experiment="whole_space_nasbench201",
+                command=shlex.join(["python", *sys.argv]),
+                console=Console(),
+            )
         )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    )

@@ -141,4 +141,4 @@ print(f"#params: tau {stats.kendalltau(params, accuracy).statistic:+.2f}")
 
 # %% [markdown]
 # `experiments/lga_over_training.py` asks it of hundreds of cells, for all metrics and modes of
-# batch normalisation, with intervals; docs/findings.md says what came out.
+# batch normalisation, with intervals.

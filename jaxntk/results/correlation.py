@@ -119,7 +119,7 @@ def correlate(
     taus = bootstrap_kendall(values, truth, seed=seed, resamples=resamples)
     return Correlation(
         kendall=_tau_b(values, truth),
-        kendall_ci95=_interval(taus, n),
+        kendall_ci95=percentile_interval(taus, n),
         spearman=_statistic(stats.spearmanr(values, truth)),
         n=n,
         invalid=invalid,
@@ -211,7 +211,16 @@ def _untied_pairs(counts: np.ndarray, array: np.ndarray) -> Float[np.ndarray, " 
     return float(array.size) ** 2 - np.einsum("bg,bg->b", groups, groups, dtype=np.float64)
 
 
-def _interval(taus: Float[np.ndarray, " b"], n: int) -> tuple[float, float] | None:
+def percentile_interval(taus: Float[np.ndarray, " b"], n: int) -> tuple[float, float] | None:
+    """Takes the middle 95 % of resamples.
+
+    Args:
+        taus: a number for each resample; NaN where it has none.
+        n: the number of cells.
+
+    Returns:
+        The two bounds; None with few cells, or too many resamples without a number.
+    """
     defined = taus[np.isfinite(taus)]
     if n < MIN_CELLS_FOR_INTERVAL or defined.size < (1 - MAX_UNDEFINED) * taus.size:
         return None

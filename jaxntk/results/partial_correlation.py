@@ -20,12 +20,11 @@ from jaxtyping import Float
 
 from jaxntk.errors import InputError
 from jaxntk.results.correlation import (
-    MIN_CELLS_FOR_INTERVAL,
     MIN_RESAMPLES,
     bootstrap_kendall,
+    percentile_interval,
 )
 
-INTERVAL = (0.025, 0.975)
 FOLDS = 10
 MIN_CELLS_FOR_GAIN = 50
 """Of fewer cells a fitted ranking is mostly chance."""
@@ -109,7 +108,9 @@ def partial_correlation(
     rng = np.random.default_rng(seed)
     draws = (rng.integers(0, truth.size, truth.size) for _ in range(resamples))
     counts = np.array([np.bincount(draw, minlength=truth.size) for draw in draws], np.float64)
-    return PartialCorrelation(float(value), _interval(_partial(scores, counts), truth.size))
+    return PartialCorrelation(
+        float(value), percentile_interval(_partial(scores, counts), truth.size)
+    )
 
 
 def rank_together(*scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -202,7 +203,7 @@ def gain(
         bootstrap_kendall(ranks, truth, seed=seed, resamples=resamples) for ranks in rankings
     )
     drawn = with_it - without
-    return Gain(after - before, _interval(drawn, truth.size), drawn)
+    return Gain(after - before, percentile_interval(drawn, truth.size), drawn)
 
 
 def simultaneous_lower(gains: Sequence[Gain]) -> list[float | None]:
@@ -272,12 +273,3 @@ def _check(arrays: Mapping[str, np.ndarray], truth: np.ndarray) -> None:
 def _check_resamples(resamples: int) -> None:
     if resamples < MIN_RESAMPLES:
         raise InputError("resamples", resamples, f"give at least {MIN_RESAMPLES}")
-
-
-def _interval(drawn: np.ndarray, cells: int) -> tuple[float, float] | None:
-    """Returns None as for plain correlations: few cells, or many resamples without a number."""
-    found = drawn[np.isfinite(drawn)]
-    if cells < MIN_CELLS_FOR_INTERVAL or found.size < (1 - 0.05) * drawn.size:
-        return None
-    low, high = np.quantile(found, INTERVAL)
-    return float(low), float(high)

@@ -24,6 +24,18 @@ _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _GIT_TIMEOUT_SECONDS = 10
 
 
+def number_or_none(value: Any) -> float | None:
+    """Returns a number as JSON has it: None where it is not finite.
+
+    Args:
+        value: a number.
+
+    Returns:
+        The number.
+    """
+    return float(value) if np.isfinite(value) else None
+
+
 def append_row(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
     r"""Appends one row to a JSON-lines file so that it is either wholly there or not at all.
 

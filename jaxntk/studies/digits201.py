@@ -19,11 +19,11 @@ from jaxtyping import Int
 from rich.console import Console
 
 from jaxntk.data.batches import standardize
-from jaxntk.data.digits201 import NETWORK, table_arrays
+from jaxntk.data.digits201 import IMAGES, NETWORK, table_arrays
 from jaxntk.data.images import load_images
 from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-from jaxntk.results.rows import append_row, archive, read_rows, write_bytes_atomic
+from jaxntk.results.rows import append_row, archive, number_or_none, read_rows, write_bytes_atomic
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import TRUTH_SEED
 from jaxntk.studies.progress import track
@@ -50,7 +50,7 @@ REPEATED = 500
 """Functions trained from every seed; the others from the first."""
 CHUNK = 16
 """Trainings between two writes."""
-SPLITS = ("valid", "test")
+SPLITS = tuple(IMAGES)
 SEEN = 500
 """Training images that a tested network takes its batch statistics from."""
 
@@ -205,12 +205,13 @@ def _rows(todo: list[Task]) -> Iterator[dict[str, Any]]:
             yield (
                 {"ops": task.ops, "seed": task.seed, "finite": finite, "seconds": seconds}
                 | {
-                    "loss": [_finite(row["loss"][at]) for row in epochs],
+                    "loss": [_rounded(row["loss"][at]) for row in epochs],
                     "train": [round(float(row["train"][at]), 4) for row in epochs],
                 }
                 | {name: [round(float(row[name][at])) for row in epochs] for name in SPLITS}
             )
 
 
-def _finite(loss: Any) -> float | None:
-    return round(float(loss), 5) if np.isfinite(loss) else None
+def _rounded(loss: Any) -> float | None:
+    finite = number_or_none(loss)
+    return finite if finite is None else round(finite, 5)

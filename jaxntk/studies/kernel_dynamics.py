@@ -23,12 +23,12 @@ from rich.table import Table
 from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score, dynamics
 from jaxntk.results.kernel_dynamics_plot import kernel_dynamics_figure
-from jaxntk.results.rows import append_row, write_bytes_atomic
+from jaxntk.results.rows import append_row, number_or_none, write_bytes_atomic
 from jaxntk.results.text import MISSING
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.job import Job
-from jaxntk.studies.over_training import digest_of, prepare
+from jaxntk.studies.over_training import prepare
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
 from jaxntk.studies.over_training_rows import SEEN, OverTraining
 from jaxntk.studies.progress import track
@@ -106,23 +106,6 @@ def validate_dynamics(config: KernelDynamicsConfig) -> None:
     given = config.quantiles
     if not given or len(set(given)) < len(given) or not all(0 <= each <= 1 for each in given):
         raise InputError("quantiles", list(given), "give numbers from 0 to 1, and none twice")
-
-
-def read_dynamics(row: dict[str, Any]) -> KernelDynamicsConfig:
-    """Reads and checks a configuration that was written as JSON.
-
-    Args:
-        row: the JSON object.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        InputError: a field is missing, unknown or wrong.
-    """
-    config = KernelDynamicsConfig.from_json(row)
-    validate_dynamics(config)
-    return config
 
 
 def with_cells(
@@ -283,7 +266,7 @@ def _learned(
     for name, accuracies in found.items():
         last = trained[name]
         row[name] = {f"{split}_accuracy": 100 * float(acc[at]) for split, acc in accuracies.items()}
-        row[name]["loss"] = None if last is None else _number(last.loss[at])
+        row[name]["loss"] = None if last is None else number_or_none(last.loss[at])
         row[name]["finite"] = last is None or bool(last.finite[at])
     both = [row[name] for name in ("network", "linearized")]
     advantage = None
@@ -339,10 +322,6 @@ def _moved(
     return row | {"velocity": speed}
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def run_dynamics(
     config: KernelDynamicsConfig, out: Path, *, command: str, console: Console
 ) -> Path:
@@ -366,9 +345,12 @@ def run_dynamics(
     study = prepare(named)
     truth = look_up(study.job.archs)
     record = run_folder.Record(
-        experiment=NAME, command=command, config=named, data_sha256=digest_of(study.digest, truth)
+        experiment=NAME,
+        command=command,
+        config=named,
+        data_sha256=run_folder.digest_of(study.digest, truth),
     )
-    run_folder.open_run(out, record, read_dynamics)
+    run_folder.open_run(out, record, validate_dynamics)
     compute_dynamics(study, out, console)
     rows = run_folder.rows_by_key(out / run_folder.SCORES, KEYS)
     cells = {

@@ -1,10 +1,8 @@
 """Does a kernel rank architectures better after a little training? A study from start to figure."""
 
-import csv
-import hashlib
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from rich.console import Console
-from rich.table import Table
 
 from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.images import load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
 from jaxntk.results.over_training_plot import over_training_figure
+from jaxntk.results.over_training_table import table_csv, terminal_table
 from jaxntk.results.rows import write_bytes_atomic, write_json_atomic
-from jaxntk.results.text import interval, number, score_name
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.job import Job, check_image_shape, population
-from jaxntk.studies.over_training_config import (
-    OverTrainingConfig,
-    read_over_training,
-    validate_over_training,
-)
+from jaxntk.studies.over_training_config import OverTrainingConfig, validate_over_training
 from jaxntk.studies.over_training_rows import KEYS, OverTraining, compute_missing
 from jaxntk.studies.over_training_summary import over_training_entries, verdict
 from jaxntk.studies.scoring import ACTIVATIONS
@@ -62,9 +55,12 @@ def run_over_training(
     look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
     truth = look_up(study.job.archs)
     record = run_folder.Record(
-        experiment=NAME, command=command, config=config, data_sha256=digest_of(study.digest, truth)
+        experiment=NAME,
+        command=command,
+        config=config,
+        data_sha256=run_folder.digest_of(study.digest, truth),
     )
-    run_folder.open_run(out, record, read_over_training)
+    run_folder.open_run(out, record, validate_over_training)
     compute_missing(study, out, console)
     console.print("correlating every score with the truth ...", highlight=False)
     cells = [nasbench201.format_ops(arch) for arch in study.job.archs]
@@ -135,29 +131,10 @@ def prepare(config: OverTrainingConfig) -> OverTraining:
         jnp.asarray(dataset.x_train, dtype),
         jnp.asarray(dataset.y_train),
         valid,
-        digest_of(*(array for array in splits if array is not None), batch.indices),
+        run_folder.digest_of(*(array for array in splits if array is not None), batch.indices),
     )
     _ = study.steps_an_epoch
     return study
-
-
-def digest_of(*arrays: np.ndarray | str) -> str:
-    """Returns a SHA-256 of arrays, or of what was digested before.
-
-    Args:
-        arrays: arrays, or digests.
-
-    Returns:
-        The digest.
-    """
-    digest = hashlib.sha256()
-    for array in arrays:
-        if isinstance(array, str):
-            digest.update(array.encode())
-            continue
-        digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _live_params(study: OverTraining) -> Float[np.ndarray, " num"]:
@@ -189,7 +166,7 @@ def _publish(out: Path, summary: Mapping[str, Any], console: Console) -> None:
     over_training_figure(entries, summary["truth"]["source"]).savefig(picture, dpi=150)
     write_bytes_atomic(out / FIGURE, picture.getvalue())
     write_json_atomic(out / run_folder.SUMMARY, summary)
-    console.print(_terminal_table(entries, summary["num_archs"]))
+    console.print(terminal_table(entries, summary["num_archs"]))
     for sentence in summary["verdict"]:
         console.print(sentence, highlight=False)
     cost = summary["seconds_a_cell"]
@@ -200,61 +177,3 @@ def _publish(out: Path, summary: Mapping[str, Any], console: Console) -> None:
         line = "the kernel saw images, and labels, that the ground truth was measured on"
         console.print(line, highlight=False)
     console.print(f"table and figure: {out}", soft_wrap=True, highlight=False)
-
-
-def table_csv(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Writes the entries of a summary as a table, numbers with four decimals.
-
-    Args:
-        entries: of :func:`~jaxntk.studies.over_training_summary.over_training_entries`.
-
-    Returns:
-        The content of a CSV file with a header.
-    """
-    beyond = list(dict.fromkeys(name for entry in entries for name in entry["beyond"]))
-    header = ["score", "epochs", "batch_norm", *_with_bounds("kendall"), "spearman"]
-    header += [*_with_bounds("partial"), *_with_bounds("with_live_params")]
-    for name in beyond:
-        header += [*_with_bounds(f"gain_over_{name}"), f"gain_over_{name}_low_of_all"]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*header, "cells", "invalid"])
-    for entry in entries:
-        line = [entry["score"], entry["epochs"], entry["batch_norm"], entry["kendall"]]
-        line += [*(entry["kendall_ci95"] or (None, None)), entry["spearman"]]
-        for name in ("partial", "with_live_params"):
-            line += [entry[name], *(entry[f"{name}_ci95"] or (None, None))]
-        for name in beyond:
-            found = entry["beyond"].get(name, {})
-            bounds = found.get("gain_ci95") or (None, None)
-            line += [found.get("gain"), *bounds, found.get("gain_low_of_all")]
-        writer.writerow([_cell(value) for value in [*line, entry["n"], entry["invalid"]]])
-    return buffer.getvalue()
-
-
-def _with_bounds(name: str) -> list[str]:
-    """Names a number and the interval after it."""
-    return [name, f"{name}_low", f"{name}_high"]
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.4f}" if isinstance(value, float) else value
-
-
-def _terminal_table(entries: Sequence[Mapping[str, Any]], cells: int) -> Table:
-    """A row a score and mode, a column an epoch: tau; for the last epoch with its interval."""
-    epochs = sorted({entry["epochs"] for entry in entries if entry["epochs"] is not None})
-    table = Table(title="Kendall tau after t epochs", title_justify="left")
-    for name in ("score", "batch norm", *(f"t = {epoch}" for epoch in epochs), "95 % of the last"):
-        table.add_column(name)
-    lines: dict[tuple, dict[Any, Mapping[str, Any]]] = {}
-    for entry in entries:
-        lines.setdefault((entry["score"], entry["batch_norm"]), {})[entry["epochs"]] = entry
-    for (name, mode), found in lines.items():
-        # A baseline is the same whenever it is looked at.
-        at = {epoch: found.get(epoch, found.get(None)) for epoch in epochs}
-        taus = [number(entry["kendall"], cells) if entry else "" for entry in at.values()]
-        last = at[epochs[-1]]
-        bounds = interval(last["kendall_ci95"], cells) if last else ""
-        table.add_row(score_name(name), mode or "", *taus, bounds)
-    return table

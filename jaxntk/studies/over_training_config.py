@@ -1,7 +1,7 @@
 """The configuration of a study that reads kernels while networks are trained."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from jaxntk.data import digits201
 from jaxntk.data.tables import Truth
@@ -87,23 +87,6 @@ class OverTrainingConfig(KernelConfig):
         """
         shared = {field.name: getattr(self, field.name) for field in fields(KernelConfig)}
         return ScoreConfig(**shared, batch_norm=batch_norm, init_seed=self.seed)  # pyright: ignore[reportArgumentType]
-
-
-def read_over_training(row: dict[str, Any]) -> OverTrainingConfig:
-    """Reads and checks a configuration that was written as JSON.
-
-    Args:
-        row: the JSON object.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        InputError: a field is missing, unknown or wrong.
-    """
-    config = OverTrainingConfig.from_json(row)
-    validate_over_training(config)
-    return config
 
 
 def validate_over_training(config: OverTrainingConfig) -> None:

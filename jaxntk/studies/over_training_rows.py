@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from rich.console import Console
 
-from jaxntk.results.rows import append_row, read_json, write_json_atomic
+from jaxntk.results.rows import append_row, number_or_none, read_json, write_json_atomic
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import LOCATIONS
 from jaxntk.studies.job import Job
@@ -283,12 +283,8 @@ def _trained(study: OverTraining, history: History, epoch: int, cell: int) -> di
         "steps": steps,
         "images_seen": steps * study.config.training.batch_size,
         "finite": bool(history.finite[epoch - 1, cell]) if epoch else True,
-        "loss": _number(losses[-1]) if epoch else None,
-        "loss_sum": _number(losses.sum()) if epoch else None,
+        "loss": number_or_none(losses[-1]) if epoch else None,
+        "loss_sum": number_or_none(losses.sum()) if epoch else None,
         "train_seconds": float(history.seconds[:epoch, cell].sum()),
         "train_accuracy": 100 * float(history.accuracy[epoch - 1, cell]) if epoch else None,
     }
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

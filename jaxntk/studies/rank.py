@@ -6,7 +6,6 @@ with the same numbers.
 """
 
 import dataclasses
-import hashlib
 import resource
 import sys
 import time
@@ -150,11 +149,7 @@ def data_digest(config: ExperimentConfig, job: Job, accuracy: AccuracyFn) -> str
         arrays += [data.x_train, data.y_train, data.x_test, data.y_test]
     else:
         arrays.append(np.array([accuracy(arch) for arch in job.archs]))
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return run_folder.digest_of(*arrays)
 
 
 def telling_kernels(job: Job, kernel: CompiledKernel, rows: Rows) -> bytes:

@@ -1,9 +1,12 @@
 """The folder of a run: what was asked, under what, and the rows computed so far."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
+
+import numpy as np
 
 from jaxntk.errors import InputError
 from jaxntk.results.rows import environment, read_json, read_rows, write_json_atomic
@@ -56,27 +59,10 @@ class Record(Generic[AnyConfig]):
         return row
 
 
-def read_experiment(row: dict[str, Any]) -> ExperimentConfig:
-    """Reads and checks a configuration that was written as JSON.
-
-    Args:
-        row: the JSON object.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        InputError: a field is missing, unknown or wrong.
-    """
-    config = ExperimentConfig.from_json(row)
-    validate(config)
-    return config
-
-
 def open_run(
     out: Path,
     record: Record[AnyConfig],
-    read: Callable[[dict[str, Any]], AnyConfig] = read_experiment,
+    check: Callable[[AnyConfig], None] = validate,
 ) -> None:
     """Begins a run in a folder, or goes on with the one that is there.
 
@@ -85,7 +71,7 @@ def open_run(
     Args:
         out: the folder; made if it does not exist.
         record: what is asked.
-        read: reads and checks a configuration of its kind.
+        check: refuses a bad configuration of its kind.
 
     Raises:
         InputError: the folder cannot be written to, or holds another shard, or rows of another
@@ -93,7 +79,7 @@ def open_run(
     """
     make_folder(out)
     if holds_rows(out):
-        refuse_other(out, record, read)
+        refuse_other(out, record, check)
         return
     # What another configuration was compiled with means nothing for this one.
     (out / COMPILATION).unlink(missing_ok=True)
@@ -132,6 +118,25 @@ def write_record(out: Path, record: Record, under: Mapping[str, Any]) -> None:
     write_json_atomic(out / CONFIG, record.to_json())
 
 
+def digest_of(*parts: np.ndarray | str) -> str:
+    """Returns a SHA-256 of arrays.
+
+    Args:
+        parts: arrays, or digests of some.
+
+    Returns:
+        The digest.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(part.encode())
+            continue
+        digest.update(f"{part.shape} {part.dtype}".encode())
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
 def holds_rows(out: Path) -> bool:
     """Says whether a folder has any row of a run.
 
@@ -145,13 +150,16 @@ def holds_rows(out: Path) -> bool:
 
 
 def read_record(
-    out: Path, read: Callable[[dict[str, Any]], AnyConfig] = read_experiment
+    out: Path,
+    kind: type[AnyConfig] = ExperimentConfig,
+    check: Callable[[AnyConfig], None] = validate,
 ) -> Record[AnyConfig]:
     """Reads what a run was asked.
 
     Args:
         out: folder of the run.
-        read: reads and checks a configuration of the kind that is expected.
+        kind: of the configuration.
+        check: refuses a bad one.
 
     Returns:
         The record, checked as the configuration of a new run is.
@@ -167,13 +175,14 @@ def read_record(
     row = read_json(path)
     kinds = {"experiment": str, "command": str, "config": dict, "data_sha256": str}
     optional = {"shard": str, "merged": int}
-    for name, kind in (kinds | optional).items():
+    for name, wanted in (kinds | optional).items():
         if name not in row and name in kinds:
             raise InputError(str(path), f"no field {name!r}", "give the folder of a run")
-        if name in row and type(row[name]) is not kind:
+        if name in row and type(row[name]) is not wanted:
             raise InputError(str(path), f"{name}={row[name]!r}", "give the file as it was written")
     try:
-        config = read(row["config"])
+        config = kind.from_json(row["config"])
+        check(config)
         shard = Shard.parse(row["shard"]) if "shard" in row else None
     except InputError as error:
         field = "" if error.argument == "config" else f"{error.argument}="
@@ -218,14 +227,14 @@ def rows_by_key(path: Path, keys: tuple[str, ...]) -> dict[tuple, dict[str, Any]
 def refuse_other(
     out: Path,
     asked: Record[AnyConfig],
-    read: Callable[[dict[str, Any]], AnyConfig] = read_experiment,
+    check: Callable[[AnyConfig], None] = validate,
 ) -> None:
     """Refuses to go on with a run under another configuration or on other data.
 
     Args:
         out: folder of the run.
         asked: what is asked.
-        read: reads and checks a configuration of its kind.
+        check: refuses a bad configuration of its kind.
 
     Raises:
         InputError: the run in the folder is another one.
@@ -233,7 +242,7 @@ def refuse_other(
     if not (out / CONFIG).exists():
         cure = "give another folder: these results do not say what they were computed with"
         raise InputError("out", f"{out} with results but no {CONFIG}", cure)
-    there = read_record(out, read)
+    there = read_record(out, type(asked.config), check)
     if there.shard != asked.shard:
         parts = [f"shard {part}" if part else "a whole run" for part in (there.shard, asked.shard)]
         got = f"{out}, {parts[0]} where {parts[1]} is asked"

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from jaxntk.kernels.linearized import linearized
 from jaxntk.networks.forward_mode import forward_mode
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, logits
 from jaxntk.training.evaluate import accuracy_of
@@ -106,19 +107,13 @@ def linearized_forward(network: NasBench201, start: Any) -> Forward:
 
     Returns:
         ``(params, batch_stats, x, arch) -> (logits, batch_stats)``, logits affine in ``params``,
-        statistics those of the start.
+        the running statistics as they were.
     """
     whole = batch_forward(network)
 
     def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
-        with forward_mode():
-            out, change, used = jax.jvp(
-                lambda params: whole(params, batch_stats, x, arch),
-                (start,),
-                (_difference(params, start),),
-                has_aux=True,
-            )
-        return out + change, used
+        expanded = linearized(lambda params, x: whole(params, batch_stats, x, arch)[0], start)
+        return expanded(params, x), batch_stats
 
     return forward
 
@@ -151,11 +146,12 @@ def make_linearized_evaluation(
         state: LinearizedState, arch: Array, x_seen: Array, splits: Mapping[str, tuple]
     ) -> dict[str, Array]:
         start, running = state.start, state.trained.batch_stats
-        change = _difference(state.trained.params, start)
+        change = jax.tree.map(jnp.subtract, state.trained.params, start)
 
         def seen(params: Any) -> Any:
             return whole(params, running, x_seen, arch)[1]
 
+        # The statistics once for all blocks of images.
         with forward_mode():
             statistics, moved = jax.jvp(seen, (start,), (change,))
 
@@ -170,7 +166,3 @@ def make_linearized_evaluation(
         return {name: accuracy_of(predict, *split) for name, split in splits.items()}
 
     return over_population(test, strategy, mesh)
-
-
-def _difference(params: Any, start: Any) -> Any:
-    return jax.tree.map(jnp.subtract, params, start)

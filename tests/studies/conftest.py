@@ -35,6 +35,15 @@ def compiled_once(cache_env: dict[str, str]) -> Iterator[None]:
     compilation_cache.reset_cache()
 
 
+@pytest.fixture(scope="module")
+def unoptimized() -> Iterator[None]:
+    """Executables that run a few steps are not worth optimising."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="session")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of the tiny experiment."""

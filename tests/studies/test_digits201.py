@@ -2,7 +2,6 @@
 
 import io
 
-import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -11,6 +10,8 @@ from jaxntk.results.rows import read_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import digits201
 from jaxntk.studies.shards import Shard
+
+pytestmark = pytest.mark.usefixtures("unoptimized")
 
 
 def quiet():
@@ -22,15 +23,6 @@ def small(monkeypatch):
     monkeypatch.setattr(digits201, "EPOCHS", 1)
     monkeypatch.setattr(digits201, "CHANNELS", 2)
     monkeypatch.setattr(digits201, "CHUNK", 2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    """Executables that run a few steps are not worth optimising."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def test_functions_stand_for_all_cells():

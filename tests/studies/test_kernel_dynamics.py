@@ -28,6 +28,8 @@ from jaxntk.studies.over_training import prepare
 from jaxntk.studies.scoring import compile_kernel
 from jaxntk.training.population import Epoch
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 CONFIG = KernelDynamicsConfig(
     data="digits201",
     truth="digits201/test",
@@ -47,15 +49,6 @@ CONFIG = KernelDynamicsConfig(
 def run(out, config=CONFIG):
     console = Console(file=io.StringIO(), width=200)
     return run_dynamics(config, out, command="again", console=console)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """Executables that run a few steps are not worth optimising."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

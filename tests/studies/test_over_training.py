@@ -24,6 +24,8 @@ from jaxntk.studies.over_training_config import OverTrainingConfig, validate_ove
 from jaxntk.studies.scoring import compile_kernel
 from jaxntk.training.population import population_training
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 CONFIG = OverTrainingConfig(
     data="digits201",
     truth="digits201/test",
@@ -47,15 +49,6 @@ def console():
 
 def run(out, config=CONFIG):
     return run_over_training(config, out, command="again", console=console())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """Executables that run a few steps are not worth optimising."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
