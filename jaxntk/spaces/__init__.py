@@ -1,5 +1,5 @@
 """Search spaces: integer encodings, names, variation, canonical forms, parameters and FLOPs."""
 
-from jaxntk.spaces import nasbench201
+from jaxntk.spaces import autoformer, nasbench201, pit
 
-__all__ = ["nasbench201"]
+__all__ = ["autoformer", "nasbench201", "pit"]

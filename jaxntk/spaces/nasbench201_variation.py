@@ -7,6 +7,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Int32, PRNGKeyArray
 
 from jaxntk.errors import InputError
+from jaxntk.spaces import genes
 from jaxntk.spaces.nasbench201_encoding import (
     NUM_EDGES,
     OPS,
@@ -68,12 +69,7 @@ def mutate(key: PRNGKeyArray, arch: ArchLike) -> Int32[Array, "6"]:
         >>> int((child != np.array([4, 2, 1, 2, 1, 1])).sum())
         1
     """
-    ops = _on_device(arch, "arch")
-    edge_key, op_key = jax.random.split(key)
-    edge = jax.random.randint(edge_key, (), 0, NUM_EDGES)
-    # A step of 1..4 around the ring of five operations reaches every other one, never the same.
-    step = jax.random.randint(op_key, (), 1, len(OPS))
-    return ops.at[edge].set((ops[edge] + step) % len(OPS))
+    return genes.mutate(key, _on_device(arch, "arch"), (len(OPS),) * NUM_EDGES)
 
 
 def crossover(key: PRNGKeyArray, a: ArchLike, b: ArchLike) -> Int32[Array, "6"]:
@@ -96,8 +92,7 @@ def crossover(key: PRNGKeyArray, a: ArchLike, b: ArchLike) -> Int32[Array, "6"]:
         >>> crossover(jax.random.key(0), [1] * 6, [1] * 6).tolist()
         [1, 1, 1, 1, 1, 1]
     """
-    from_a = jax.random.bernoulli(key, 0.5, (NUM_EDGES,))
-    return jnp.where(from_a, _on_device(a, "a"), _on_device(b, "b"))
+    return genes.crossover(key, _on_device(a, "a"), _on_device(b, "b"))
 
 
 def _on_device(arch: ArchLike, argument: str) -> Int32[Array, "6"]:

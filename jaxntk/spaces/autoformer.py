@@ -1,0 +1,441 @@
+"""The AutoFormer search spaces of vision transformers (Chen et al., ICCV 2021, arXiv 2107.00651).
+
+A plain vision transformer with one embedding dimension and a number of blocks; each block has its
+own number of heads and its own MLP ratio. An architecture is a vector of 2 + 2 D integers, D being
+the greatest depth: the index of the embedding dimension, that of the depth, those of the D numbers
+of heads and those of the D ratios. Genes of blocks beyond the depth are dormant, 0 in the canonical
+form.
+
+Heads have 64 dimensions, whatever the embedding, as in AutoFormer, or embedding / heads, as in
+ViT-Bench-101 (Wei et al., 2023, arXiv 2312.09059), whose architectures are those of
+:data:`VITBENCH101`. AutoFormer's relative positions are left out, here and there.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int32, Int64, PRNGKeyArray
+
+from jaxntk.errors import InputError
+from jaxntk.spaces import genes
+from jaxntk.spaces.genes import GenesLike
+from jaxntk.spaces.vit_cost import Limits, ViTCosts, block_flops, block_params
+
+_EXAMPLE = "192:4x3.5,4x4,3x4"
+
+
+@dataclass(frozen=True)
+class Space:
+    """What can be chosen.
+
+    Args:
+        embed_dims: embedding dimensions.
+        depths: numbers of blocks.
+        heads: numbers of heads of a block.
+        mlp_ratios: hidden units of a block's MLP, as a multiple of the embedding dimension.
+        head_dim: dimensions of a head; None for embedding / heads.
+
+    Raises:
+        InputError: nothing to choose from, a size that is not positive or occurs twice, or an
+            embedding that a number of heads does not divide.
+    """
+
+    embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    mlp_ratios: tuple[float, ...]
+    head_dim: int | None = 64
+
+    def __post_init__(self) -> None:
+        """Checks the sizes."""
+        for name in ("embed_dims", "depths", "heads", "mlp_ratios"):
+            options = getattr(self, name)
+            if not options or min(options) <= 0 or len(set(options)) < len(options):
+                raise InputError(name, options, "give positive sizes, each once")
+        if self.head_dim is not None and self.head_dim < 1:
+            raise InputError("head_dim", self.head_dim, "give at least 1, or None")
+        if self.head_dim is None:
+            for embed in self.embed_dims:
+                for heads in self.heads:
+                    if embed % heads:
+                        got = f"{heads} heads of a width of {embed}"
+                        cure = "give numbers that divide it, or a head_dim"
+                        raise InputError("heads", got, cure)
+
+    @property
+    def max_depth(self) -> int:
+        """Blocks of the deepest architecture."""
+        return max(self.depths)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Options of each gene."""
+        blocks = (len(self.heads),) * self.max_depth + (len(self.mlp_ratios),) * self.max_depth
+        return (len(self.embed_dims), len(self.depths), *blocks)
+
+
+TINY = Space((192, 216, 240), (12, 13, 14), (3, 4), (3.5, 4.0))
+SMALL = Space((320, 384, 448), (12, 13, 14), (5, 6, 7), (3.0, 3.5, 4.0))
+BASE = Space((528, 576, 624), (14, 15, 16), (8, 9, 10), (3.0, 3.5, 4.0))
+"""AutoFormer's three spaces (table 1 of the paper)."""
+VITBENCH101 = replace(TINY, head_dim=None)
+"""The AutoFormer networks of ViT-Bench-101."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """One architecture, spelled out.
+
+    Args:
+        embed_dim: embedding dimension.
+        heads: number of heads of each block.
+        mlp_ratios: MLP ratio of each block.
+    """
+
+    embed_dim: int
+    heads: tuple[int, ...]
+    mlp_ratios: tuple[float, ...]
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.heads)
+
+
+def encode(sizes: Sizes, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
+    """Writes an architecture as integers.
+
+    Args:
+        sizes: the architecture.
+        space: that it belongs to.
+
+    Returns:
+        Its canonical encoding.
+
+    Raises:
+        InputError: a size that the space does not offer, or not as many ratios as heads.
+
+    Example:
+        >>> space = Space((8, 16), (1, 2), (1, 2), (2.0, 4.0))
+        >>> encode(Sizes(16, (2,), (4.0,)), space).tolist()
+        [1, 0, 1, 0, 1, 0]
+    """
+    if len(sizes.mlp_ratios) != sizes.depth:
+        got = f"{len(sizes.mlp_ratios)} for {sizes.depth} blocks"
+        raise InputError("mlp_ratios", got, "give one a block")
+    dormant = [0] * (space.max_depth - sizes.depth)
+    chosen = [
+        _index("embed_dim", sizes.embed_dim, space.embed_dims),
+        _index("depth", sizes.depth, space.depths),
+        *(_index("heads", each, space.heads) for each in sizes.heads),
+        *dormant,
+        *(_index("mlp_ratios", each, space.mlp_ratios) for each in sizes.mlp_ratios),
+        *dormant,
+    ]
+    return np.array(chosen, np.int32)
+
+
+def decode(arch: GenesLike, space: Space = TINY) -> Sizes:
+    """Spells an architecture out.
+
+    Args:
+        arch: its encoding.
+        space: that it belongs to.
+
+    Returns:
+        Its sizes.
+
+    Raises:
+        InputError: not an encoding of the space.
+
+    Example:
+        >>> decode([1, 0, 1, 0, 1, 0], Space((8, 16), (1, 2), (1, 2), (2.0, 4.0)))
+        Sizes(embed_dim=16, heads=(2,), mlp_ratios=(4.0,))
+    """
+    checked = genes.check_genes(np.asarray(arch)[None], space.sizes, "arch")[0]
+    embed, depth, *blocks = checked.tolist()
+    num = space.depths[depth]
+    heads, ratios = blocks[:num], blocks[space.max_depth : space.max_depth + num]
+    return Sizes(
+        space.embed_dims[embed],
+        tuple(space.heads[each] for each in heads),
+        tuple(space.mlp_ratios[each] for each in ratios),
+    )
+
+
+def to_string(arch: GenesLike, space: Space = TINY) -> str:
+    """Writes an architecture as a line: embedding, then heads x MLP ratio of each block.
+
+    Args:
+        arch: its encoding.
+        space: that it belongs to.
+
+    Returns:
+        The line that :func:`from_string` reads.
+
+    Raises:
+        InputError: not an encoding of the space.
+
+    Example:
+        >>> to_string([1, 1, 1, 0, 1, 0], Space((8, 16), (1, 2), (1, 2), (2.0, 4.0)))
+        '16:2x4,1x2'
+    """
+    sizes = decode(arch, space)
+    blocks = zip(sizes.heads, sizes.mlp_ratios, strict=True)
+    return f"{sizes.embed_dim}:" + ",".join(f"{heads}x{ratio:g}" for heads, ratio in blocks)
+
+
+def from_string(text: str, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
+    """Reads what :func:`to_string` writes.
+
+    Args:
+        text: for example ``16:2x4,1x2``.
+        space: that it belongs to.
+
+    Returns:
+        The canonical encoding.
+
+    Raises:
+        InputError: not such a line, or a size that the space does not offer.
+
+    Example:
+        >>> from_string("16:2x4,1x2", Space((8, 16), (1, 2), (1, 2), (2.0, 4.0))).tolist()
+        [1, 1, 1, 0, 1, 0]
+    """
+    block = r"\d+x\d+(?:\.\d+)?"
+    if not re.fullmatch(rf"\d+:{block}(?:,{block})*", text):
+        cure = f"write embedding:heads x ratio of each block, such as {_EXAMPLE}"
+        raise InputError("arch", repr(text), cure)
+    embed, blocks = text.split(":")
+    pairs = [each.split("x") for each in blocks.split(",")]
+    heads = tuple(int(heads) for heads, _ in pairs)
+    return encode(Sizes(int(embed), heads, tuple(float(ratio) for _, ratio in pairs)), space)
+
+
+def canonical(archs: GenesLike, space: Space = TINY) -> Int32[np.ndarray, "num genes"]:
+    """Sets dormant genes to 0, so that encodings of one architecture are equal.
+
+    Args:
+        archs: one encoding a row.
+        space: that they belong to.
+
+    Returns:
+        The canonical encodings.
+
+    Raises:
+        InputError: not encodings of the space.
+    """
+    checked = genes.check_genes(archs, space.sizes)
+    return np.where(_active(checked, space), checked, 0)
+
+
+def sample(
+    key: PRNGKeyArray,
+    num: int,
+    space: Space = TINY,
+    *,
+    limits: Limits | None = None,
+    image_size: int = 224,
+    num_classes: int = 1000,
+) -> Int32[np.ndarray, "num genes"]:
+    """Draws architectures that differ; every choice is uniform, the depth as any other.
+
+    Args:
+        key: a JAX random key.
+        num: how many.
+        space: to draw from.
+        limits: that parameters and FLOPs keep within, by rejection; None for none.
+        image_size: of the images that FLOPs are counted for.
+        num_classes: of the network that is counted.
+
+    Returns:
+        Canonical encodings.
+
+    Raises:
+        InputError: fewer than one, limits that nothing can meet, or no end of draws in vain.
+
+    Example:
+        >>> import jax
+        >>> archs = sample(jax.random.key(0), 3, limits=Limits(max_params=6e6))
+        >>> bool((population_costs(archs).params <= 6e6).all())
+        True
+    """
+    costs = partial(population_costs, space=space, image_size=image_size, num_classes=num_classes)
+    if limits is not None:
+        limits.check_reach(*(costs(each[None]) for each in extremes(space)))
+    return genes.sample_distinct(
+        key,
+        num,
+        draw=lambda each, count: genes.sample(each, space.sizes, count),
+        canonical=partial(canonical, space=space),
+        admits=None if limits is None else lambda archs: limits.admits(costs(archs)),
+    )
+
+
+def extremes(
+    space: Space = TINY,
+) -> tuple[Int32[np.ndarray, " genes"], Int32[np.ndarray, " genes"]]:
+    """Returns the architectures of least and of most parameters and FLOPs.
+
+    Args:
+        space: to choose from.
+
+    Returns:
+        Their canonical encodings.
+    """
+    return tuple(  # pyright: ignore[reportReturnType]
+        encode(
+            Sizes(
+                end(space.embed_dims),
+                (end(space.heads),) * end(space.depths),
+                (end(space.mlp_ratios),) * end(space.depths),
+            ),
+            space,
+        )
+        for end in (min, max)
+    )
+
+
+def mutate(key: PRNGKeyArray, arch: GenesLike, space: Space = TINY) -> Int32[Array, " genes"]:
+    """Changes exactly one choice that counts, to another; both are uniform.
+
+    A greater depth wakes the genes of the blocks it adds. Works under ``jit`` and ``vmap``.
+
+    Args:
+        key: a JAX random key.
+        arch: an encoding.
+        space: that it belongs to.
+
+    Returns:
+        The mutated encoding.
+
+    Raises:
+        InputError: not an encoding of the space.
+    """
+    parent = genes.on_device(arch, space.sizes, "arch")
+    blocks = jnp.arange(space.max_depth) < jnp.asarray(space.depths)[parent[1]]
+    active = jnp.concatenate([jnp.ones(2, bool), blocks, blocks])
+    return genes.mutate(key, parent, space.sizes, active)
+
+
+def crossover(
+    key: PRNGKeyArray, a: GenesLike, b: GenesLike, space: Space = TINY
+) -> Int32[Array, " genes"]:
+    """Takes each choice from one of two parents, with equal chance.
+
+    Works under ``jit`` and ``vmap``.
+
+    Args:
+        key: a JAX random key.
+        a: the encoding of one parent.
+        b: that of the other.
+        space: that they belong to.
+
+    Returns:
+        The encoding of the child.
+
+    Raises:
+        InputError: a parent that is no encoding of the space.
+    """
+    parents = (genes.on_device(each, space.sizes, name) for each, name in ((a, "a"), (b, "b")))
+    return genes.crossover(key, *parents)
+
+
+def population_costs(
+    archs: GenesLike,
+    space: Space = TINY,
+    *,
+    image_size: int = 224,
+    patch_size: int = 16,
+    in_channels: int = 3,
+    num_classes: int = 1000,
+) -> ViTCosts:
+    """Counts parameters and FLOPs of many architectures at once.
+
+    The network: patches, a class token and a table of positions, the blocks, a last layer norm and
+    a linear classifier.
+
+    Args:
+        archs: one encoding a row.
+        space: that they belong to.
+        image_size: height and width in pixels.
+        patch_size: height and width of a patch, which divides the image.
+        in_channels: of the images.
+        num_classes: outputs of the classifier.
+
+    Returns:
+        The counts, an entry an architecture.
+
+    Raises:
+        InputError: not encodings of the space, a size below 1, or an image that patches do not
+            tile.
+
+    Example:
+        >>> small, large = extremes(TINY)
+        >>> int(population_costs(small[None]).params[0])
+        5273896
+    """
+    checked = genes.check_genes(archs, space.sizes)
+    _check_network(image_size, patch_size, in_channels, num_classes)
+    patches, pixels = (image_size // patch_size) ** 2, in_channels * patch_size**2
+    active = _active(checked, space)[:, 2 : 2 + space.max_depth]
+    width = _take(space.embed_dims, checked[:, 0])
+    heads, ratios = _blocks(checked, space)
+    hidden = (width[:, None] * ratios).astype(np.int64)
+    attention = heads * space.head_dim if space.head_dim else width[:, None] + 0 * heads
+    sizes = (np.broadcast_to(width[:, None], hidden.shape), attention, hidden)
+    ends = (pixels + 1) * width + width + (patches + 1) * width + 2 * width
+    head = (width + 1) * num_classes
+    return ViTCosts(
+        params=ends + head + (active * block_params(*sizes)).sum(1),
+        flops=patches * pixels * width
+        + width * num_classes
+        + (active * block_flops(patches + 1, *sizes)).sum(1),
+        depth=active.sum(1),
+        width=width,
+    )
+
+
+def _blocks(
+    archs: Int32[np.ndarray, "num genes"], space: Space
+) -> tuple[Int64[np.ndarray, "num blocks"], Float[np.ndarray, "num blocks"]]:
+    """Returns heads and MLP ratios of every block, dormant ones too."""
+    heads = _take(space.heads, archs[:, 2 : 2 + space.max_depth])
+    ratios = np.array(space.mlp_ratios, np.float64)[archs[:, 2 + space.max_depth :]]
+    return heads, ratios
+
+
+def _active(archs: Int32[np.ndarray, "num genes"], space: Space) -> Bool[np.ndarray, "num genes"]:
+    """Tells which genes count."""
+    blocks = np.arange(space.max_depth) < _take(space.depths, archs[:, 1])[:, None]
+    return np.concatenate([np.ones((len(archs), 2), bool), blocks, blocks], axis=1)
+
+
+def _take(
+    options: tuple[int, ...], indices: Int32[np.ndarray, "*shape"]
+) -> Int64[np.ndarray, "*shape"]:
+    return np.array(options, np.int64)[indices]
+
+
+def _index(name: str, size: int | float, options: tuple[int | float, ...]) -> int:
+    if size not in options:
+        raise InputError(name, f"{size:g}", f"choose from {', '.join(f'{o:g}' for o in options)}")
+    return options.index(size)
+
+
+def _check_network(image_size: int, patch_size: int, in_channels: int, num_classes: int) -> None:
+    sizes = {
+        "image_size": image_size,
+        "patch_size": patch_size,
+        "in_channels": in_channels,
+        "num_classes": num_classes,
+    }
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(name, size, "give at least 1")
+    if image_size % patch_size:
+        cure = f"give a multiple of patch_size={patch_size}"
+        raise InputError("image_size", image_size, cure)

@@ -1,0 +1,213 @@
+"""Vectors of choices: uniform samples, mutations and crossovers of any integer encoding.
+
+An encoding is a vector of integers; entry g, a gene, is the index of one of ``sizes[g]`` options.
+Genes can be dormant: those of a block that a shallow network does not have, for example. A mutation
+changes one that is not, so that a child is never its parent under another name.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Int32, PRNGKeyArray, Shaped
+
+from jaxntk.errors import InputError
+
+GenesLike: TypeAlias = (
+    Sequence[int] | Sequence[Sequence[int]] | Shaped[np.ndarray, "..."] | Shaped[jax.Array, "..."]
+)
+"""What is accepted as an encoding; shape, type and range are checked where it is used."""
+
+CHUNK = 1024
+"""Encodings drawn at a time by :func:`sample_distinct`."""
+PATIENCE = 100
+"""It gives up after so many draws for each that is wanted, and 100 chunks at least."""
+
+
+def check_genes(
+    genes: GenesLike, sizes: Sequence[int], argument: str = "archs"
+) -> Int32[np.ndarray, "num genes"]:
+    """Returns a population of encodings as int32, or says what is wrong with it.
+
+    Args:
+        genes: one row an architecture.
+        sizes: options of each gene.
+        argument: what to call it in an error.
+
+    Returns:
+        The same encodings.
+
+    Raises:
+        InputError: wrong shape, not integers, or a gene out of range.
+
+    Example:
+        >>> check_genes([[0, 2]], (2, 3)).tolist()
+        [[0, 2]]
+    """
+    values = np.asarray(genes)
+    if values.ndim != 2 or values.shape[1] != len(sizes):
+        cure = f"give one row of {len(sizes)} genes an architecture, shape (num, {len(sizes)})"
+        raise InputError(argument, f"an array of shape {values.shape}", cure)
+    if not np.issubdtype(values.dtype, np.integer):
+        raise InputError(argument, f"dtype {values.dtype}", "genes are integers")
+    wrong = np.argwhere((values < 0) | (values >= np.asarray(sizes)))
+    if len(wrong):
+        row, gene = wrong[0]
+        got = f"{values[row, gene]} for gene {gene}"
+        raise InputError(argument, got, f"gene {gene} is one of 0..{sizes[gene] - 1}")
+    return values.astype(np.int32)
+
+
+def sample(key: PRNGKeyArray, sizes: Sequence[int], num: int) -> Int32[np.ndarray, "num genes"]:
+    """Draws encodings, every gene uniformly and by itself.
+
+    Args:
+        key: a JAX random key.
+        sizes: options of each gene.
+        num: how many.
+
+    Returns:
+        The encodings, on the host.
+
+    Raises:
+        InputError: fewer than one.
+
+    Example:
+        >>> sample(jax.random.key(0), (2, 3, 4), 5).shape
+        (5, 3)
+    """
+    if num < 1:
+        raise InputError("num", num, "an empty population cannot be ranked; ask for at least 1")
+    options = jnp.asarray(np.tile(np.asarray(sizes, np.int32), (num, 1)))
+    drawn = jax.random.randint(key, options.shape, 0, options)
+    return np.asarray(drawn, np.int32)
+
+
+def sample_distinct(
+    key: PRNGKeyArray,
+    num: int,
+    draw: Callable[[PRNGKeyArray, int], Int32[np.ndarray, "drawn genes"]],
+    canonical: Callable[[Int32[np.ndarray, "drawn genes"]], Int32[np.ndarray, "drawn genes"]],
+    admits: Callable[[Int32[np.ndarray, "drawn genes"]], Bool[np.ndarray, " drawn"]] | None = None,
+) -> Int32[np.ndarray, "num genes"]:
+    """Draws until there are enough architectures that differ and are admitted.
+
+    The first k of a larger sample under the same key are the sample of k.
+
+    Args:
+        key: a JAX random key.
+        num: how many.
+        draw: ``(key, count) -> encodings``.
+        canonical: makes encodings of one architecture equal.
+        admits: tells which are wanted; None for all.
+
+    Returns:
+        Canonical encodings, in the order in which they were drawn.
+
+    Raises:
+        InputError: fewer than one, or so many draws in vain that there may be no more.
+    """
+    if num < 1:
+        raise InputError("num", num, "an empty population cannot be ranked; ask for at least 1")
+    chunks = max(100, -(-PATIENCE * num // CHUNK))
+    found: dict[bytes, Int32[np.ndarray, " genes"]] = {}
+    for chunk in range(chunks):
+        genes = canonical(draw(jax.random.fold_in(key, chunk), CHUNK))
+        kept = genes if admits is None else genes[admits(genes)]
+        for each in kept:
+            found.setdefault(each.tobytes(), each)
+        if len(found) >= num:
+            return np.stack(list(found.values())[:num])
+    got = f"{num}, but {chunks * CHUNK} draws gave {len(found)} that differ and are admitted"
+    raise InputError("num", got, "ask for fewer, or widen the limits")
+
+
+def mutate(
+    key: PRNGKeyArray,
+    genes: Int32[Array, " genes"],
+    sizes: Sequence[int],
+    active: Bool[Array, " genes"] | None = None,
+) -> Int32[Array, " genes"]:
+    """Changes exactly one gene to another of its options; gene and option are uniform.
+
+    Works under ``jit`` and ``vmap``.
+
+    Args:
+        key: a JAX random key.
+        genes: an encoding; not checked.
+        sizes: options of each gene.
+        active: genes that may change; None for all. One without a choice never does.
+
+    Returns:
+        The mutated encoding.
+
+    Raises:
+        InputError: no gene has two options.
+
+    Example:
+        >>> int((mutate(jax.random.key(0), jnp.array([1, 2]), (2, 3)) != jnp.array([1, 2])).sum())
+        1
+    """
+    options = np.asarray(sizes, np.int32)
+    if options.max() < 2:
+        raise InputError("sizes", list(sizes), "there is only one architecture to mutate to")
+    free = jnp.asarray(options > 1)
+    free = free if active is None else free & active
+    gene_key, option_key = jax.random.split(key)
+    which = jax.random.randint(gene_key, (), 0, free.sum())
+    gene = jnp.argsort(~free, stable=True)[which]
+    size = jnp.asarray(options)[gene]
+    # A step of 1..size-1 around the ring of options reaches every other one, never the same.
+    step = jax.random.randint(option_key, (), 1, size)
+    return genes.at[gene].set((genes[gene] + step) % size)
+
+
+def crossover(
+    key: PRNGKeyArray, a: Int32[Array, " genes"], b: Int32[Array, " genes"]
+) -> Int32[Array, " genes"]:
+    """Takes each gene from one of two parents, with equal chance.
+
+    Works under ``jit`` and ``vmap``.
+
+    Args:
+        key: a JAX random key.
+        a: one parent; not checked.
+        b: the other.
+
+    Returns:
+        The child.
+
+    Example:
+        >>> crossover(jax.random.key(0), jnp.array([1, 1]), jnp.array([1, 1])).tolist()
+        [1, 1]
+    """
+    return jnp.where(jax.random.bernoulli(key, 0.5, a.shape), a, b)
+
+
+def on_device(genes: GenesLike, sizes: Sequence[int], argument: str) -> Int32[Array, " genes"]:
+    """Checks one encoding as far as it is known and makes it a JAX array.
+
+    Args:
+        genes: an encoding; of a traced one only the shape is checked.
+        sizes: options of each gene.
+        argument: what to call it in an error.
+
+    Returns:
+        The encoding.
+
+    Raises:
+        InputError: wrong shape, not integers, or a gene out of range.
+    """
+    if isinstance(genes, Tracer):
+        if genes.shape == (len(sizes),):
+            return genes.astype(jnp.int32)
+        cure = f"give {len(sizes)} genes, shape ({len(sizes)},)"
+        raise InputError(argument, f"an array of shape {genes.shape}", cure)
+    values = np.asarray(genes)
+    if values.ndim != 1:
+        cure = f"give {len(sizes)} genes, shape ({len(sizes)},)"
+        raise InputError(argument, f"an array of shape {values.shape}", cure)
+    return jnp.asarray(check_genes(values[None], sizes, argument)[0])
