@@ -6,10 +6,7 @@ NAS-Bench-201 (Dong & Yang, ICLR 2020, arXiv 2001.00326; extended as NATS-Bench,
 default: every query says which one it means.
 """
 
-import csv
-import gzip
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float64, Int32
 
+from jaxntk.data.csv_table import numbers, read_csv
 from jaxntk.data.digits201 import TRUTHS as DIGITS201_TRUTHS
 from jaxntk.errors import InputError, did_you_mean
 from jaxntk.spaces.nasbench201 import (
@@ -239,13 +237,13 @@ def load_nasbench201(path: str | os.PathLike[str] | None = None) -> Nasbench201T
             is no number.
     """
     file = _find(path)
-    header, rows = _read_csv(file)
+    header, rows = read_csv(file)
     if "ops" not in header:
         cure = "a table needs the columns ops and at least one accuracy such as c10_test_200"
         raise InputError("table", f"the columns {', '.join(header)} in {file}", cure)
     texts = dict(zip(header, zip(*rows, strict=True), strict=True))
     known = [*(truth.column for truth in TRUTHS), *COST_COLUMNS]
-    columns = {name: _numbers(texts[name], name, file) for name in known if name in texts}
+    columns = {name: numbers(texts[name], name, file) for name in known if name in texts}
     ops = np.stack([parse_ops(text) for text in texts["ops"]])
     table = Nasbench201Table(ops, columns, str(file))
     if not table.truths:
@@ -273,34 +271,6 @@ def _find(path: str | os.PathLike[str] | None) -> Path:
     if not file.is_file():
         raise InputError("table", f"{file}, which does not exist", cure)
     return file
-
-
-def _read_csv(file: Path) -> tuple[list[str], list[list[str]]]:
-    """Reads header and rows, all rows as long as the header."""
-    opener = gzip.open if file.suffix == ".gz" else open
-    try:
-        with opener(file, "rt", encoding="utf-8", newline="") as lines:
-            rows = list(csv.reader(lines))
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        cure = "the file is damaged or cannot be read; import or copy it anew"
-        raise InputError("table", f"{file} ({error})", cure) from error
-    if len(rows) < 2:
-        raise InputError("table", f"{file}, which holds no cell", "import or copy it anew")
-    header = rows[0]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            got = f"{file} with {len(row)} fields instead of {len(header)} in line {number}"
-            raise InputError("table", got, "the file is damaged; import or copy it anew")
-    return header, rows[1:]
-
-
-def _numbers(texts: Sequence[str], name: str, file: Path) -> Float64[np.ndarray, " num"]:
-    """Reads a column of numbers; an empty field is NaN."""
-    try:
-        return np.array([float(text) if text else np.nan for text in texts])
-    except ValueError as error:
-        got = f"{name} in {file} ({error})"
-        raise InputError("table", got, "give numbers, or nothing") from error
 
 
 def _check_strings(strings: Sequence[str], ops: Int32[np.ndarray, "num 6"], file: Path) -> None:

@@ -398,4 +398,4 @@ tap.defvjp(_tap_fwd, _tap_bwd)
 
 
 def _over_last(vector: Array, like: Array) -> Array:
-    return vector.astype(like.dtype).reshape((1,) * (like.ndim - 1) + vector.shape)
+    return vector.astype(like.dtype).reshape((1,) * (like.ndim - vector.ndim) + vector.shape)

@@ -185,8 +185,8 @@ def test_accuracy_of_no_cell_is_refused(table_file) -> None:
     [
         (without("ops"), "^table: got the columns arch_id, .*needs the columns ops"),
         ([["ops", "arch_id"], ["000000", "0"]], "needs at least one accuracy: c10v_train_200"),
-        ([HEADER], "which holds no cell"),
-        ([], "which holds no cell"),
+        ([HEADER], "which holds no row"),
+        ([], "which holds no row"),
         ([HEADER, ROWS[0][:3]], "3 fields instead of 6 in line 2"),
         ([HEADER, *replaced(1, "c10_test_200", "n/a")], "c10_test_200 in .*'n/a'.*give numbers"),
         ([HEADER, *replaced(1, "c10_test_200", "100.5")], "c10_test_200 = 100.5 .*percentages"),

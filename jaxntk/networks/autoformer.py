@@ -1,0 +1,216 @@
+"""AutoFormer's vision transformers as one Flax network: the architecture is an input.
+
+A pre-norm vision transformer (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929) with the choices of
+:mod:`jaxntk.spaces.autoformer`. Every matrix has the size of the largest choice, of which a smaller
+one uses the first rows and columns, as in AutoFormer's supernet (Chen et al., ICCV 2021): weights
+and kernels are those of the network built at its own size (:mod:`jaxntk.networks.vit_plain`).
+Blocks beyond the depth are skipped, and attention runs at its own size in a switch between the
+shapes there are; elsewhere the padding costs up to (largest / smallest width)^2, 1.6 for `TINY`.
+
+Tokens are averaged, the class token left out, as ViT-Bench-101 and AutoFormer do, or the class
+token is read. Stochastic depth is left out: a kernel belongs to one network.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxntk.networks.vit_layers import (
+    Affine,
+    AffineParameters,
+    NormParameters,
+    PatchEmbedding,
+    Positions,
+    affine,
+    attention,
+    layer_norm,
+)
+from jaxntk.spaces.autoformer import Space
+
+Pooling = Literal["mean", "class_token"]
+
+
+class BlockSizes(NamedTuple):
+    """What one block of an architecture is like, traced.
+
+    Args:
+        awake: whether it is there.
+        shape: number of the shape of its attention, in :func:`attention_shapes`.
+        attention: active channels of the attention.
+        hidden: active hidden units.
+    """
+
+    awake: Bool[Array, "*blocks"]
+    shape: Int[Array, "*blocks"]
+    attention: Int[Array, "*blocks"]
+    hidden: Int[Array, "*blocks"]
+
+
+def attention_shapes(space: Space) -> tuple[tuple[int, int], ...]:
+    """Lists the shapes that attention takes in a space.
+
+    Args:
+        space: the choices.
+
+    Returns:
+        Channels and heads; an architecture's embedding changes slowest.
+    """
+    return tuple(
+        (heads * space.head_dim if space.head_dim else embed, heads)
+        for embed in space.embed_dims
+        for heads in space.heads
+    )
+
+
+def block_sizes(arch: Int[Array, " genes"], space: Space) -> BlockSizes:
+    """Works out what the blocks of an architecture are like.
+
+    Args:
+        arch: the encoding.
+        space: that it belongs to.
+
+    Returns:
+        An entry a block, of all blocks that there can be.
+    """
+    heads, ratios = arch[2 : 2 + space.max_depth], arch[2 + space.max_depth :]
+    hidden = np.array([
+        [int(embed * ratio) for ratio in space.mlp_ratios] for embed in space.embed_dims
+    ])
+    shape = arch[0] * len(space.heads) + heads
+    channels = np.array([channels for channels, _ in attention_shapes(space)])
+    return BlockSizes(
+        awake=jnp.arange(space.max_depth) < jnp.asarray(space.depths)[arch[1]],
+        shape=shape,
+        attention=jnp.asarray(channels)[shape],
+        hidden=jnp.asarray(hidden)[arch[0], ratios],
+    )
+
+
+class Block(nn.Module):
+    """Attention and an MLP, each behind a layer norm and beside a way around it."""
+
+    space: Space
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n t e"], sizes: BlockSizes, active: Bool[Array, " e"]
+    ) -> tuple[Float[Array, "n t e"], None]:
+        """Applies the block, or hands its input on if it is not there."""
+        width, shapes = x.shape[-1], attention_shapes(self.space)
+        mixed = max(channels for channels, _ in shapes)
+        hidden = max(int(width * ratio) for ratio in self.space.mlp_ratios)
+        norms = [NormParameters(width, name=f"norm_{part}")(x) for part in (1, 2)]
+        maps = {
+            name: AffineParameters(inputs, features, name=name)(x)
+            for name, inputs, features in (
+                ("query_key_value", width, 3 * mixed),
+                ("projection", mixed, width),
+                ("mlp_in", width, hidden),
+                ("mlp_out", hidden, width),
+            )
+        }
+
+        def apply(x: Array) -> Array:
+            mask = _mask(active, x)
+            out = affine(layer_norm(x, norms[0], active), maps["query_key_value"])
+            out = _attend(out.reshape(*out.shape[:2], 3, mixed), sizes, shapes)
+            x = x + affine(out, maps["projection"]) * mask
+            out = affine(layer_norm(x, norms[1], active), maps["mlp_in"])
+            out = jax.nn.gelu(out, approximate=False) * _mask(jnp.arange(hidden) < sizes.hidden, x)
+            return x + affine(out, maps["mlp_out"]) * mask
+
+        return lax.cond(sizes.awake, apply, lambda x: x, x), None
+
+
+class AutoFormer(nn.Module):
+    """The whole network, ``apply(variables, x, arch) -> logits``.
+
+    Args:
+        space: what can be chosen.
+        num_classes: outputs of the classifier.
+        patch_size: height and width of a patch, which divides the image.
+        pooling: ``mean`` of the image's tokens, or ``class_token``.
+    """
+
+    space: Space
+    num_classes: int
+    patch_size: int = 16
+    pooling: Pooling = "mean"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w c"], arch: Int[Array, " genes"]
+    ) -> Float[Array, "n classes"]:
+        """Returns the logits of images under one architecture.
+
+        Args:
+            x: standardised images, channels last.
+            arch: the encoding; traced, so that another architecture does not compile anew.
+
+        Returns:
+            One row of logits an image.
+        """
+        space = self.space
+        width = max(space.embed_dims)
+        active = jnp.arange(width) < jnp.asarray(space.embed_dims)[arch[0]]
+        x = PatchEmbedding(width, self.patch_size, name="patch_embedding")(x)
+        x = Positions(name="positions")(x) * _mask(active, x)
+        blocks = nn.scan(
+            Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]  Flax's own idiom
+            length=space.max_depth,
+        )
+        x, _ = blocks(space, name="blocks")(x, block_sizes(arch, space), active)
+        x = layer_norm(x, NormParameters(width, name="norm")(x), active)
+        x = x[:, :1] if self.pooling == "class_token" else x[:, 1:].mean(axis=1, keepdims=True)
+        head: Affine = AffineParameters(width, self.num_classes, name="classifier")(x)
+        return affine(x, head)[:, 0]
+
+
+def logits(
+    network: AutoFormer,
+    params: Mapping[str, Any],
+    x: Float[Array, "n h w c"],
+    arch: Int[Array, " genes"],
+) -> Float[Array, "n classes"]:
+    """Applies the network.
+
+    Args:
+        network: the network.
+        params: its parameters.
+        x: standardised images.
+        arch: the encoding of an architecture.
+
+    Returns:
+        The logits.
+    """
+    return cast(Array, network.apply({"params": params}, x, arch))
+
+
+def _attend(
+    qkv: Float[Array, "n t 3 d"], sizes: BlockSizes, shapes: tuple[tuple[int, int], ...]
+) -> Float[Array, "n t d"]:
+    """Attends at the block's own size; 0 in the channels beyond it."""
+    distinct = tuple(dict.fromkeys(shapes))
+    number = jnp.asarray([distinct.index(shape) for shape in shapes])[sizes.shape]
+    return lax.switch(number, [_attention_of(*shape) for shape in distinct], qkv)
+
+
+def _attention_of(channels: int, heads: int) -> Callable[[Array], Array]:
+    def attend(qkv: Array) -> Array:
+        out = attention(qkv[..., :channels], heads)
+        return jnp.pad(out, ((0, 0), (0, 0), (0, qkv.shape[-1] - channels)))
+
+    return attend
+
+
+def _mask(active: Bool[Array, " c"], like: Float[Array, "n t d"]) -> Float[Array, "1 1 c"]:
+    return active.astype(like.dtype).reshape(1, 1, -1)

@@ -1,0 +1,169 @@
+"""Layers of vision transformers with Gram rules, at the largest size with the rest masked.
+
+An architecture narrower than the largest is the largest with zeros in the channels it lacks: what
+is masked is 0 on the way forward and receives no cotangent on the way back, so that outputs and
+kernels are those of the narrow network. Means and variances are taken over its own channels.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from jaxntk.networks import gram_rules
+from jaxntk.networks.initializers import initialization
+from jaxntk.networks.layers import Parameter, parameter
+from jaxntk.networks.precision import matmul_precision
+
+LAYER_NORM_EPSILON = 1e-6
+SPREAD = 0.02
+"""Standard deviation that weights, tokens and positions are drawn with (DeiT, AutoFormer)."""
+
+draw_weights = nn.initializers.truncated_normal(SPREAD)
+
+
+class Affine(NamedTuple):
+    """A matrix and the shift after it, or the scale and shift of a layer norm."""
+
+    weight: Parameter
+    bias: Parameter
+
+
+class AffineParameters(nn.Module):
+    """Declares the parameters of an affine map without applying it.
+
+    A network that skips blocks needs their parameters outside what is skipped.
+    """
+
+    inputs: int
+    features: int
+
+    @nn.compact
+    def __call__(self, like: Float[Array, "..."]) -> Affine:
+        """Returns kernel and bias in the dtype of ``like``."""
+        shape = (self.inputs, self.features)
+        kernel = parameter(self, "kernel", draw_weights, shape, like)
+        return Affine(
+            kernel, parameter(self, "bias", nn.initializers.zeros, (self.features,), like)
+        )
+
+
+class NormParameters(nn.Module):
+    """Declares scale and shift of a layer norm without applying it."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, like: Float[Array, "..."]) -> Affine:
+        """Returns scale and bias in the dtype of ``like``."""
+        shape = (self.features,)
+        return Affine(
+            parameter(self, "scale", nn.initializers.ones, shape, like),
+            parameter(self, "bias", nn.initializers.zeros, shape, like),
+        )
+
+
+def affine(x: Float[Array, "n t i"], parameters: Affine) -> Float[Array, "n t o"]:
+    """Multiplies every token by one matrix and shifts it.
+
+    Args:
+        x: tokens.
+        parameters: what :class:`AffineParameters` declared.
+
+    Returns:
+        ``x @ kernel + bias``.
+    """
+    kernel, bias = parameters
+    out = gram_rules.dense(x, kernel.value, kernel.gram)
+    return gram_rules.add_bias(out, bias.value, bias.gram)
+
+
+def layer_norm(
+    x: Float[Array, "n t c"], parameters: Affine, active: Bool[Array, " c"]
+) -> Float[Array, "n t c"]:
+    """Standardises every token over its active channels, scales and shifts them.
+
+    Args:
+        x: tokens, 0 in the other channels.
+        parameters: what :class:`NormParameters` declared.
+        active: the channels that there are.
+
+    Returns:
+        Tokens, 0 in the other channels.
+    """
+    scale, bias = parameters
+    mask = active.astype(x.dtype).reshape(1, 1, -1)
+    count = mask.sum()
+    centred = (x - x.sum(axis=-1, keepdims=True) / count) * mask
+    variance = jnp.square(centred).sum(axis=-1, keepdims=True) / count
+    out = centred * lax.rsqrt(variance + jnp.asarray(LAYER_NORM_EPSILON, x.dtype))
+    out = gram_rules.multiply_scale(out, scale.value, scale.gram)
+    return gram_rules.add_bias(out, bias.value, bias.gram) * mask
+
+
+def attention(qkv: Float[Array, "n t 3 d"], heads: int) -> Float[Array, "n t d"]:
+    """Mixes tokens: ``softmax(q k^T / sqrt(d / heads)) v`` in every head (Vaswani et al. 2017).
+
+    Args:
+        qkv: queries, keys and values, the heads one after the other.
+        heads: that divide d.
+
+    Returns:
+        What the heads give, one after the other.
+    """
+    n, t, _, d = qkv.shape
+    query, key, value = (qkv[:, :, part].reshape(n, t, heads, d // heads) for part in range(3))
+    precision = matmul_precision()
+    dots = jnp.einsum("nthd,nshd->nhts", query, key, precision=precision)
+    weights = jax.nn.softmax(dots / jnp.asarray(d // heads, qkv.dtype) ** 0.5, axis=-1)
+    return jnp.einsum("nhts,nshd->nthd", weights, value, precision=precision).reshape(n, t, d)
+
+
+def patches(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n t p"]:
+    """Cuts images into disjoint squares.
+
+    Args:
+        x: images, channels last.
+        size: of a square, which divides height and width.
+
+    Returns:
+        A row of ``size * size * c`` numbers a square: rows, columns, channels; squares row by row.
+    """
+    n, h, w, c = x.shape
+    rows, columns = h // size, w // size
+    squares = x.reshape(n, rows, size, columns, size, c).transpose(0, 1, 3, 2, 4, 5)
+    return squares.reshape(n, rows * columns, size * size * c)
+
+
+class PatchEmbedding(nn.Module):
+    """Makes tokens of images: an affine map of every patch, drawn as PyTorch draws convolutions."""
+
+    features: int
+    size: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n t f"]:
+        """Applies the map."""
+        cut = patches(x, self.size)
+        draw = initialization("pytorch")
+        shape = (cut.shape[-1], self.features)
+        kernel = parameter(self, "kernel", draw.kernel, shape, x)
+        bias = parameter(self, "bias", draw.bias(shape[0]), shape[1:], x)
+        return affine(cut, Affine(kernel, bias))
+
+
+class Positions(nn.Module):
+    """Puts a class token before the others and adds a table of positions to all of them."""
+
+    @nn.compact
+    def __call__(self, tokens: Float[Array, "n t c"]) -> Float[Array, "n t+1 c"]:
+        """Returns one token more."""
+        n, t, c = tokens.shape
+        first = parameter(self, "class_token", draw_weights, (c,), tokens)
+        table = parameter(self, "table", draw_weights, (t + 1, c), tokens)
+        zeros = jnp.zeros((n, 1, c), tokens.dtype)
+        tokens = jnp.concatenate([gram_rules.add_bias(zeros, *first), tokens], axis=1)
+        return gram_rules.add_bias(tokens, *table)
