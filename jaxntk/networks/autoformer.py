@@ -11,16 +11,15 @@ Tokens are averaged, the class token left out, as ViT-Bench-101 and AutoFormer d
 token is read. Stochastic depth is left out: a kernel belongs to one network.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, Literal, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxntk.networks.vit_block import BlockSizes, apply_block, channel_mask, declare_block
 from jaxntk.networks.vit_layers import (
     Affine,
     AffineParameters,
@@ -28,28 +27,11 @@ from jaxntk.networks.vit_layers import (
     PatchEmbedding,
     Positions,
     affine,
-    attention,
     layer_norm,
 )
 from jaxntk.spaces.autoformer import Space
 
 Pooling = Literal["mean", "class_token"]
-
-
-class BlockSizes(NamedTuple):
-    """What one block of an architecture is like, traced.
-
-    Args:
-        awake: whether it is there.
-        shape: number of the shape of its attention, in :func:`attention_shapes`.
-        attention: active channels of the attention.
-        hidden: active hidden units.
-    """
-
-    awake: Bool[Array, "*blocks"]
-    shape: Int[Array, "*blocks"]
-    attention: Int[Array, "*blocks"]
-    hidden: Int[Array, "*blocks"]
 
 
 def attention_shapes(space: Space) -> tuple[tuple[int, int], ...]:
@@ -93,7 +75,7 @@ def block_sizes(arch: Int[Array, " genes"], space: Space) -> BlockSizes:
 
 
 class Block(nn.Module):
-    """Attention and an MLP, each behind a layer norm and beside a way around it."""
+    """A block of an architecture, or nothing where it has fewer."""
 
     space: Space
 
@@ -105,27 +87,8 @@ class Block(nn.Module):
         width, shapes = x.shape[-1], attention_shapes(self.space)
         mixed = max(channels for channels, _ in shapes)
         hidden = max(int(width * ratio) for ratio in self.space.mlp_ratios)
-        norms = [NormParameters(width, name=f"norm_{part}")(x) for part in (1, 2)]
-        maps = {
-            name: AffineParameters(inputs, features, name=name)(x)
-            for name, inputs, features in (
-                ("query_key_value", width, 3 * mixed),
-                ("projection", mixed, width),
-                ("mlp_in", width, hidden),
-                ("mlp_out", hidden, width),
-            )
-        }
-
-        def apply(x: Array) -> Array:
-            mask = _mask(active, x)
-            out = affine(layer_norm(x, norms[0], active), maps["query_key_value"])
-            out = _attend(out.reshape(*out.shape[:2], 3, mixed), sizes, shapes)
-            x = x + affine(out, maps["projection"]) * mask
-            out = affine(layer_norm(x, norms[1], active), maps["mlp_in"])
-            out = jax.nn.gelu(out, approximate=False) * _mask(jnp.arange(hidden) < sizes.hidden, x)
-            return x + affine(out, maps["mlp_out"]) * mask
-
-        return lax.cond(sizes.awake, apply, lambda x: x, x), None
+        parameters = declare_block(x, width, mixed, hidden)
+        return apply_block(x, parameters, sizes, active, shapes), None
 
 
 class AutoFormer(nn.Module):
@@ -160,7 +123,7 @@ class AutoFormer(nn.Module):
         width = max(space.embed_dims)
         active = jnp.arange(width) < jnp.asarray(space.embed_dims)[arch[0]]
         x = PatchEmbedding(width, self.patch_size, name="patch_embedding")(x)
-        x = Positions(name="positions")(x) * _mask(active, x)
+        x = Positions(name="positions")(x) * channel_mask(active, x)
         blocks = nn.scan(
             Block,
             variable_axes={"params": 0},
@@ -193,24 +156,3 @@ def logits(
         The logits.
     """
     return cast(Array, network.apply({"params": params}, x, arch))
-
-
-def _attend(
-    qkv: Float[Array, "n t 3 d"], sizes: BlockSizes, shapes: tuple[tuple[int, int], ...]
-) -> Float[Array, "n t d"]:
-    """Attends at the block's own size; 0 in the channels beyond it."""
-    distinct = tuple(dict.fromkeys(shapes))
-    number = jnp.asarray([distinct.index(shape) for shape in shapes])[sizes.shape]
-    return lax.switch(number, [_attention_of(*shape) for shape in distinct], qkv)
-
-
-def _attention_of(channels: int, heads: int) -> Callable[[Array], Array]:
-    def attend(qkv: Array) -> Array:
-        out = attention(qkv[..., :channels], heads)
-        return jnp.pad(out, ((0, 0), (0, 0), (0, qkv.shape[-1] - channels)))
-
-    return attend
-
-
-def _mask(active: Bool[Array, " c"], like: Float[Array, "n t d"]) -> Float[Array, "1 1 c"]:
-    return active.astype(like.dtype).reshape(1, 1, -1)

@@ -122,19 +122,29 @@ def attention(qkv: Float[Array, "n t 3 d"], heads: int) -> Float[Array, "n t d"]
     return jnp.einsum("nhts,nshd->nthd", weights, value, precision=precision).reshape(n, t, d)
 
 
-def patches(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n t p"]:
-    """Cuts images into disjoint squares.
+def patches(
+    x: Float[Array, "n h w c"], size: int, stride: int | None = None
+) -> Float[Array, "n t p"]:
+    """Cuts images into squares; what is left at the right and at the bottom is dropped.
 
     Args:
         x: images, channels last.
-        size: of a square, which divides height and width.
+        size: of a square.
+        stride: from one to the next, which divides the size; None for the size itself.
 
     Returns:
         A row of ``size * size * c`` numbers a square: rows, columns, channels; squares row by row.
     """
     n, h, w, c = x.shape
-    rows, columns = h // size, w // size
-    squares = x.reshape(n, rows, size, columns, size, c).transpose(0, 1, 3, 2, 4, 5)
+    stride = stride or size
+    rows, columns, steps = (h - size) // stride + 1, (w - size) // stride + 1, size // stride
+    height, width = rows + steps - 1, columns + steps - 1
+    x = x[:, : height * stride, : width * stride]
+    cells = x.reshape(n, height, stride, width, stride, c)
+    down = jnp.stack([cells[:, step : step + rows] for step in range(steps)], axis=2)
+    both = jnp.stack([down[:, :, :, :, step : step + columns] for step in range(steps)], axis=5)
+    # (n, rows, step down, stride, columns, step right, stride, c)
+    squares = both.transpose(0, 1, 4, 2, 3, 5, 6, 7)
     return squares.reshape(n, rows * columns, size * size * c)
 
 
@@ -143,11 +153,12 @@ class PatchEmbedding(nn.Module):
 
     features: int
     size: int
+    stride: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n t f"]:
         """Applies the map."""
-        cut = patches(x, self.size)
+        cut = patches(x, self.size, self.stride)
         draw = initialization("pytorch")
         shape = (cut.shape[-1], self.features)
         kernel = parameter(self, "kernel", draw.kernel, shape, x)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxntk.networks.vit_layers import LAYER_NORM_EPSILON
+from jaxntk.spaces import pit
 from jaxntk.spaces.autoformer import Sizes, Space
 
 Params = Mapping[str, Any]
@@ -50,6 +51,40 @@ def own_params(params: Params, sizes: Sizes, space: Space) -> dict[str, Any]:
     return out
 
 
+def plain_pit_logits(
+    params: Params, x: Float[Array, "n h w c"], sizes: pit.Sizes
+) -> Float[Array, "n classes"]:
+    """Applies one network of PiT's space.
+
+    Args:
+        params: of a :class:`~jaxntk.networks.pit.PiT` whose class is the architecture's own sizes.
+        x: the images.
+        sizes: the architecture.
+
+    Returns:
+        The logits.
+    """
+    image = _convolve(x, params["patch_embedding"], pit.PATCH_SIZE, pit.STRIDE, 0)
+    side, width = image.shape[1], image.shape[-1]
+    image = image.reshape(len(x), -1, width) + params["positions"]["table"]
+    first = jnp.tile(params["positions"]["class_token"], (len(x), 1, 1))
+    for stage, (depth, heads) in enumerate(zip(sizes.depths, sizes.heads, strict=True)):
+        if stage:
+            pool = params[f"pooling_{stage}"]
+            first = _affine(first, pool["class_token"])
+            image = image.reshape(len(x), side, side, width)
+            image = _convolve(image, pool["image"], pit.POOL, 2, pit.POOL // 2, groups=width)
+            side, width = image.shape[1], image.shape[-1]
+            image = image.reshape(len(x), -1, width)
+        tokens = jnp.concatenate([first, image], axis=1)
+        for at in range(depth):
+            stacked = params[f"stage_{stage + 1}"]
+            block = jax.tree.map(lambda leaf, at=at: leaf[at], stacked)
+            tokens = _apply_block(block, tokens, heads)
+        first, image = tokens[:, :1], tokens[:, 1:]
+    return _affine(_norm(first, params["norm"]), params["classifier"])[:, 0]
+
+
 def plain_logits(
     params: Params,
     x: Float[Array, "n h w c"],
@@ -70,22 +105,36 @@ def plain_logits(
     Returns:
         The logits.
     """
-    size = patch_size
-    kernel = params["patch_embedding"]["kernel"].reshape(size, size, x.shape[-1], -1)
-    tokens = jax.lax.conv_general_dilated(
-        x, kernel, (size, size), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    tokens = tokens.reshape(len(x), -1, tokens.shape[-1]) + params["patch_embedding"]["bias"]
+    tokens = _convolve(x, params["patch_embedding"], patch_size, patch_size, 0)
+    tokens = tokens.reshape(len(x), -1, tokens.shape[-1])
     first = jnp.tile(params["positions"]["class_token"], (len(x), 1, 1))
     tokens = jnp.concatenate([first, tokens], axis=1) + params["positions"]["table"]
     for block, count in zip(params["blocks"], heads, strict=True):
-        tokens = tokens + _attention(block, _norm(tokens, block["norm_1"]), count)
-        hidden = _affine(_norm(tokens, block["norm_2"]), block["mlp_in"])
-        hidden = hidden * (1 + jax.lax.erf(hidden / 2**0.5)) / 2
-        tokens = tokens + _affine(hidden, block["mlp_out"])
+        tokens = _apply_block(block, tokens, count)
     tokens = _norm(tokens, params["norm"])
     pooled = tokens[:, 0] if pooling == "class_token" else tokens[:, 1:].mean(axis=1)
     return _affine(pooled, params["classifier"])
+
+
+def _convolve(
+    x: Array, params: Params, size: int, stride: int, padding: int, groups: int = 1
+) -> Array:
+    out = jax.lax.conv_general_dilated(
+        x,
+        params["kernel"].reshape(size, size, -1, params["bias"].shape[0]),
+        (stride, stride),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+    return out + params["bias"]
+
+
+def _apply_block(block: Params, tokens: Array, heads: int) -> Array:
+    tokens = tokens + _attention(block, _norm(tokens, block["norm_1"]), heads)
+    hidden = _affine(_norm(tokens, block["norm_2"]), block["mlp_in"])
+    hidden = hidden * (1 + jax.lax.erf(hidden / 2**0.5)) / 2
+    return tokens + _affine(hidden, block["mlp_out"])
 
 
 def _own_block(block: Params, width: int, mixed: int, hidden: int) -> dict[str, Any]:
