@@ -1,5 +1,10 @@
 """Populations against a plain loop over steps, and what every epoch must do."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -179,15 +184,32 @@ def test_running_statistics_are_a_moving_average(net, data):
 
 
 def test_a_row_of_devices_gives_the_same_numbers(net, training, data):
-    sharded = population_training(
-        net, RECIPE, STEPS, SHAPE, jnp.dtype("float64"), mesh=Mesh(jax.devices()[:1], ("cells",))
-    )
+    """One device here; four below."""
+    mesh = Mesh(jax.devices()[: len(CELLS)], ("cells",))
+    assert mesh.size == int(os.environ.get("JAX_NUM_CPU_DEVICES", "1"))
+    sharded = population_training(net, RECIPE, STEPS, SHAPE, jnp.dtype("float64"), mesh=mesh)
     archs = jnp.asarray(CELLS)
     one, row = training.epoch(training.init(SEEDS), archs, *data)
     other, other_row = sharded.epoch(sharded.init(SEEDS), archs, *data)
     assert row.loss.tolist() == pytest.approx(other_row.loss.tolist(), rel=1e-12)
     for leaf, shard in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
         np.testing.assert_allclose(leaf, shard, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_four_devices_give_the_same_numbers():
+    """In a process of its own, as the number of devices is fixed when JAX begins."""
+    this = f"{__file__}::{test_a_row_of_devices_gives_the_same_numbers.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", this, "-q", "-n", "0", "-p", "no:cacheprovider"],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "4"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "1 passed" in done.stdout
 
 
 def test_divergence_is_a_status(net, data):
