@@ -33,11 +33,13 @@ class Networks:
 
     Args:
         family: ``autoformer`` (encoded in :data:`jaxntk.spaces.autoformer.VITBENCH101`) or ``pit``.
+        names: what the table calls each of them, its column ``idx``.
         archs: an encoding a row.
         accuracies: by the name of their column, in percent; NaN where there is none.
     """
 
     family: str
+    names: tuple[str, ...]
     archs: Int32[np.ndarray, "num genes"]
     accuracies: Mapping[str, Float64[np.ndarray, " num"]]
 
@@ -60,10 +62,10 @@ def load_vitbench101(path: str | os.PathLike[str]) -> dict[str, Networks]:
     header, rows = read_csv(file)
     missing = [name for name in _COLUMNS if name not in header]
     truths = [name for name in header if name.endswith(ACCURACY)]
-    if missing or not truths:
+    if missing or not truths or len(set(header)) < len(header):
         wanted = f"{', '.join(_COLUMNS)} and at least one that ends in {ACCURACY}"
         got = f"the columns {', '.join(header)} in {file}"
-        raise InputError("table", got, f"a table needs the columns {wanted}")
+        raise InputError("table", got, f"a table needs the columns {wanted}, each once")
     texts = [dict(zip(header, row, strict=True)) for row in rows]
     sets = dict.fromkeys(row["set"] for row in texts)
     return {
@@ -98,7 +100,7 @@ def _networks(name: str, rows: list[dict[str, str]], truths: list[str], file: Pa
         if wrong.size:
             got = f"{each} = {wrong[0]} in {file}"
             raise InputError("table", got, "accuracies are percentages, 0..100")
-    return Networks(family, encoded, accuracies)
+    return Networks(family, tuple(row["idx"] for row in rows), encoded, accuracies)
 
 
 def _read_autoformer(row: Mapping[str, str]) -> Int32[np.ndarray, " genes"]:

@@ -8,7 +8,9 @@ token, which the classifier reads in the end.
 Widths differ by a factor of ten, so there is one network for each of a few shape classes
 (:mod:`jaxntk.networks.pit_classes`), masked down to an architecture. The parameters of a class are
 the first rows and columns of those of the widest network (:func:`class_params`), so that one draw
-serves all classes.
+serves all classes. For that, matrices are drawn with one spread whatever their size, as DeiT draws
+them, and their biases are 0; the original leaves both to PyTorch, whose spread falls as a network
+gets wider.
 """
 
 from collections.abc import Mapping
@@ -19,8 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxntk.errors import InputError
 from jaxntk.networks import gram_rules
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import parameter
@@ -114,9 +118,14 @@ class PiT(nn.Module):
             arch: the encoding; traced, so that another one of the class does not compile anew.
 
         Returns:
-            One row of logits an image.
+            One row of logits an image; NaN for an architecture that is no part of the class.
+
+        Raises:
+            InputError: images that are not square, or smaller than a patch.
         """
         shape = self.shape
+        if x.shape[1] != x.shape[2]:
+            raise InputError("x", f"images of {x.shape[1]} x {x.shape[2]}", "give square ones")
         heads = jnp.asarray(pit.HEADS)[arch[-2]]
         widths = jnp.asarray(pit.BASE_DIMS)[arch[0]] * heads
         active = [
@@ -140,7 +149,7 @@ class PiT(nn.Module):
             x, _ = blocks(x, _block_sizes(arch, stage, shape), active[stage])
         x = layer_norm(x[:, :1], NormParameters(shape.widths[-1], name="norm")(x), active[-1])
         head: Affine = AffineParameters(shape.widths[-1], self.num_classes, name="classifier")(x)
-        return affine(x, head)[:, 0]
+        return jnp.where(contains(shape, arch), affine(x, head)[:, 0], jnp.nan)
 
 
 class Tokens(nn.Module):
@@ -170,8 +179,33 @@ def logits(
 
     Returns:
         The logits.
+
+    Raises:
+        InputError: an architecture that is no part of the class, where it is not traced.
     """
+    if not isinstance(arch, Tracer) and not contains(network.shape, arch):
+        cure = "take the network of its own class; see jaxntk.networks.pit_classes.class_of"
+        raise InputError("arch", f"{pit.to_string(arch)} for a class without it", cure)
     return cast(Array, network.apply({"params": params}, x, arch))
+
+
+def contains(shape: ShapeClass, arch: Int[Array, "6"]) -> Bool[Array, ""]:
+    """Tells whether an architecture is part of a class.
+
+    Args:
+        shape: the class.
+        arch: the encoding; it may be traced.
+
+    Returns:
+        A flag.
+    """
+    inside = jnp.asarray(True)
+    for stage in range(pit.STAGES):
+        width, heads, hidden = _stage_sizes(arch, stage)
+        there = jnp.asarray(shape.shapes[stage])
+        known = jnp.any((there[:, 0] == width) & (there[:, 1] == heads))
+        inside = inside & known & (hidden <= shape.hidden[stage])
+    return inside
 
 
 def widest() -> ShapeClass:
@@ -214,13 +248,18 @@ def _repeat(x: Float[Array, "n t c"], times: int, features: int) -> Float[Array,
 def _block_sizes(arch: Int[Array, "6"], stage: int, shape: ShapeClass) -> BlockSizes:
     """Works out what the blocks of a stage are like; all are alike."""
     most = max(pit.DEPTHS[stage])
-    heads = jnp.asarray(np.array(pit.HEADS)[:, stage])[arch[-2]]
-    width = jnp.asarray(pit.BASE_DIMS)[arch[0]] * heads
+    width, heads, hidden = _stage_sizes(arch, stage)
     shapes = jnp.asarray(shape.shapes[stage])
     same = (shapes[:, 0] == width) & (shapes[:, 1] == heads)
     return BlockSizes(
         awake=jnp.arange(most) < jnp.asarray(pit.DEPTHS[stage])[arch[1 + stage]],
         shape=jnp.full(most, jnp.argmax(same)),
-        attention=jnp.full(most, width),
-        hidden=jnp.full(most, width * jnp.asarray(pit.MLP_RATIOS)[arch[-1]]),
+        hidden=jnp.full(most, hidden),
     )
+
+
+def _stage_sizes(arch: Int[Array, "6"], stage: int) -> tuple[Array, Array, Array]:
+    """Width, heads and hidden units of a stage."""
+    heads = jnp.asarray(np.array(pit.HEADS)[:, stage])[arch[-2]]
+    width = jnp.asarray(pit.BASE_DIMS)[arch[0]] * heads
+    return width, heads, width * jnp.asarray(pit.MLP_RATIOS)[arch[-1]]

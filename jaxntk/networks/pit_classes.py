@@ -76,6 +76,8 @@ def shape_classes(
     ]
     widest = np.array([each.widths + each.hidden for each in classes])[labels]
     overhead = float(_cost(widest, tokens).sum() / own.sum())
+    # Kept and handed to every caller.
+    labels.flags.writeable = False
     return tuple(classes), labels.reshape(sizes), overhead
 
 
@@ -94,8 +96,7 @@ def class_of(arch: GenesLike, num: int = DEFAULT_CLASSES, image_size: int = 224)
         InputError: not an encoding of the space, or an impossible number of classes.
     """
     classes, labels, _ = shape_classes(num, image_size)
-    checked = genes.check_genes(np.asarray(arch)[None], pit.GENE_SIZES, "arch")[0]
-    base, *_, heads, ratio = checked.tolist()
+    base, *_, heads, ratio = genes.check_one(arch, pit.GENE_SIZES).tolist()
     return classes[labels[base, heads, ratio]]
 
 

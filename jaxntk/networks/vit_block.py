@@ -32,13 +32,11 @@ class BlockSizes(NamedTuple):
     Args:
         awake: whether it is there.
         shape: number of the shape of its attention, among those there are.
-        attention: active channels of the attention.
         hidden: active hidden units.
     """
 
     awake: Bool[Array, "*blocks"]
     shape: Int[Array, "*blocks"]
-    attention: Int[Array, "*blocks"]
     hidden: Int[Array, "*blocks"]
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from jaxntk.errors import InputError
 from jaxntk.networks import gram_rules
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import Parameter, parameter
@@ -22,7 +23,8 @@ LAYER_NORM_EPSILON = 1e-6
 SPREAD = 0.02
 """Standard deviation that weights, tokens and positions are drawn with (DeiT, AutoFormer)."""
 
-draw_weights = nn.initializers.truncated_normal(SPREAD)
+# The published draws are cut off at 100 standard deviations, which is nowhere.
+draw_weights = nn.initializers.normal(SPREAD)
 
 
 class Affine(NamedTuple):
@@ -134,9 +136,18 @@ def patches(
 
     Returns:
         A row of ``size * size * c`` numbers a square: rows, columns, channels; squares row by row.
+
+    Raises:
+        InputError: an image smaller than a square, or a stride that does not divide the size.
     """
     n, h, w, c = x.shape
     stride = stride or size
+    if min(h, w) < size:
+        raise InputError(
+            "x", f"images of {h} x {w}", f"give at least {size} pixels a side, a patch"
+        )
+    if size % stride:
+        raise InputError("stride", stride, f"give a divisor of the patch size {size}")
     rows, columns, steps = (h - size) // stride + 1, (w - size) // stride + 1, size // stride
     height, width = rows + steps - 1, columns + steps - 1
     x = x[:, : height * stride, : width * stride]

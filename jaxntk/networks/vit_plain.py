@@ -112,7 +112,7 @@ def plain_logits(
     for block, count in zip(params["blocks"], heads, strict=True):
         tokens = _apply_block(block, tokens, count)
     tokens = _norm(tokens, params["norm"])
-    pooled = tokens[:, 0] if pooling == "class_token" else tokens[:, 1:].mean(axis=1)
+    pooled = {"class_token": tokens[:, 0], "mean": tokens[:, 1:].mean(axis=1)}[pooling]
     return _affine(pooled, params["classifier"])
 
 

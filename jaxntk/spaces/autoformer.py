@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int32, Int64, PRNGKeyArray
 from jaxntk.errors import InputError
 from jaxntk.spaces import genes
 from jaxntk.spaces.genes import GenesLike
-from jaxntk.spaces.vit_cost import Limits, ViTCosts, block_flops, block_params
+from jaxntk.spaces.vit_cost import Limits, ViTCosts, block_flops, block_params, check_sizes
 
 _EXAMPLE = "192:4x3.5,4x4,3x4"
 
@@ -128,11 +128,11 @@ def encode(sizes: Sizes, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
         raise InputError("mlp_ratios", got, "give one a block")
     dormant = [0] * (space.max_depth - sizes.depth)
     chosen = [
-        _index("embed_dim", sizes.embed_dim, space.embed_dims),
-        _index("depth", sizes.depth, space.depths),
-        *(_index("heads", each, space.heads) for each in sizes.heads),
+        genes.gene_of("embed_dim", sizes.embed_dim, space.embed_dims),
+        genes.gene_of("depth", sizes.depth, space.depths),
+        *(genes.gene_of("heads", each, space.heads) for each in sizes.heads),
         *dormant,
-        *(_index("mlp_ratios", each, space.mlp_ratios) for each in sizes.mlp_ratios),
+        *(genes.gene_of("mlp_ratios", each, space.mlp_ratios) for each in sizes.mlp_ratios),
         *dormant,
     ]
     return np.array(chosen, np.int32)
@@ -155,8 +155,7 @@ def decode(arch: GenesLike, space: Space = TINY) -> Sizes:
         >>> decode([1, 0, 1, 0, 1, 0], Space((8, 16), (1, 2), (1, 2), (2.0, 4.0)))
         Sizes(embed_dim=16, heads=(2,), mlp_ratios=(4.0,))
     """
-    checked = genes.check_genes(np.asarray(arch)[None], space.sizes, "arch")[0]
-    embed, depth, *blocks = checked.tolist()
+    embed, depth, *blocks = genes.check_one(arch, space.sizes).tolist()
     num = space.depths[depth]
     heads, ratios = blocks[:num], blocks[space.max_depth : space.max_depth + num]
     return Sizes(
@@ -185,7 +184,11 @@ def to_string(arch: GenesLike, space: Space = TINY) -> str:
     """
     sizes = decode(arch, space)
     blocks = zip(sizes.heads, sizes.mlp_ratios, strict=True)
-    return f"{sizes.embed_dim}:" + ",".join(f"{heads}x{ratio:g}" for heads, ratio in blocks)
+    return f"{sizes.embed_dim}:" + ",".join(
+        # Every digit of a ratio counts, but 4.0 is 4.
+        f"{heads}x{str(ratio).removesuffix('.0')}"
+        for heads, ratio in blocks
+    )
 
 
 def from_string(text: str, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
@@ -238,18 +241,16 @@ def sample(
     space: Space = TINY,
     *,
     limits: Limits | None = None,
-    image_size: int = 224,
-    num_classes: int = 1000,
+    **network: int,
 ) -> Int32[np.ndarray, "num genes"]:
-    """Draws architectures that differ; every choice is uniform, the depth as any other.
+    """Draws architectures that differ; every choice of a draw is uniform, the depth as any other.
 
     Args:
         key: a JAX random key.
         num: how many.
         space: to draw from.
         limits: that parameters and FLOPs keep within, by rejection; None for none.
-        image_size: of the images that FLOPs are counted for.
-        num_classes: of the network that is counted.
+        **network: of the network that is counted; see :func:`population_costs`.
 
     Returns:
         Canonical encodings.
@@ -263,7 +264,7 @@ def sample(
         >>> bool((population_costs(archs).params <= 6e6).all())
         True
     """
-    costs = partial(population_costs, space=space, image_size=image_size, num_classes=num_classes)
+    costs = partial(population_costs, space=space, **network)
     if limits is not None:
         limits.check_reach(*(costs(each[None]) for each in extremes(space)))
     return genes.sample_distinct(
@@ -302,7 +303,8 @@ def extremes(
 def mutate(key: PRNGKeyArray, arch: GenesLike, space: Space = TINY) -> Int32[Array, " genes"]:
     """Changes exactly one choice that counts, to another; both are uniform.
 
-    A greater depth wakes the genes of the blocks it adds. Works under ``jit`` and ``vmap``.
+    A greater depth wakes the genes of the blocks it adds as they are: 0, the first option, in a
+    canonical encoding. Works under ``jit`` and ``vmap``.
 
     Args:
         key: a JAX random key.
@@ -310,7 +312,7 @@ def mutate(key: PRNGKeyArray, arch: GenesLike, space: Space = TINY) -> Int32[Arr
         space: that it belongs to.
 
     Returns:
-        The mutated encoding.
+        The mutated encoding, not canonical.
 
     Raises:
         InputError: not an encoding of the space.
@@ -335,7 +337,7 @@ def crossover(
         space: that they belong to.
 
     Returns:
-        The encoding of the child.
+        The encoding of the child, not canonical.
 
     Raises:
         InputError: a parent that is no encoding of the space.
@@ -379,10 +381,14 @@ def population_costs(
         5273896
     """
     checked = genes.check_genes(archs, space.sizes)
-    _check_network(image_size, patch_size, in_channels, num_classes)
+    sizes = {"image_size": image_size, "patch_size": patch_size}
+    check_sizes(**sizes, in_channels=in_channels, num_classes=num_classes)
+    if image_size % patch_size:
+        cure = f"give a multiple of patch_size={patch_size}"
+        raise InputError("image_size", image_size, cure)
     patches, pixels = (image_size // patch_size) ** 2, in_channels * patch_size**2
     active = _active(checked, space)[:, 2 : 2 + space.max_depth]
-    width = _take(space.embed_dims, checked[:, 0])
+    width = genes.take(space.embed_dims, checked[:, 0])
     heads, ratios = _blocks(checked, space)
     hidden = (width[:, None] * ratios).astype(np.int64)
     attention = heads * space.head_dim if space.head_dim else width[:, None] + 0 * heads
@@ -403,39 +409,12 @@ def _blocks(
     archs: Int32[np.ndarray, "num genes"], space: Space
 ) -> tuple[Int64[np.ndarray, "num blocks"], Float[np.ndarray, "num blocks"]]:
     """Returns heads and MLP ratios of every block, dormant ones too."""
-    heads = _take(space.heads, archs[:, 2 : 2 + space.max_depth])
+    heads = genes.take(space.heads, archs[:, 2 : 2 + space.max_depth])
     ratios = np.array(space.mlp_ratios, np.float64)[archs[:, 2 + space.max_depth :]]
     return heads, ratios
 
 
 def _active(archs: Int32[np.ndarray, "num genes"], space: Space) -> Bool[np.ndarray, "num genes"]:
     """Tells which genes count."""
-    blocks = np.arange(space.max_depth) < _take(space.depths, archs[:, 1])[:, None]
+    blocks = np.arange(space.max_depth) < genes.take(space.depths, archs[:, 1])[:, None]
     return np.concatenate([np.ones((len(archs), 2), bool), blocks, blocks], axis=1)
-
-
-def _take(
-    options: tuple[int, ...], indices: Int32[np.ndarray, "*shape"]
-) -> Int64[np.ndarray, "*shape"]:
-    return np.array(options, np.int64)[indices]
-
-
-def _index(name: str, size: int | float, options: tuple[int | float, ...]) -> int:
-    if size not in options:
-        raise InputError(name, f"{size:g}", f"choose from {', '.join(f'{o:g}' for o in options)}")
-    return options.index(size)
-
-
-def _check_network(image_size: int, patch_size: int, in_channels: int, num_classes: int) -> None:
-    sizes = {
-        "image_size": image_size,
-        "patch_size": patch_size,
-        "in_channels": in_channels,
-        "num_classes": num_classes,
-    }
-    for name, size in sizes.items():
-        if size < 1:
-            raise InputError(name, size, "give at least 1")
-    if image_size % patch_size:
-        cure = f"give a multiple of patch_size={patch_size}"
-        raise InputError("image_size", image_size, cure)

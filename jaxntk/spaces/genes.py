@@ -6,13 +6,13 @@ changes one that is not, so that a child is never its parent under another name.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Int32, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Int32, Int64, PRNGKeyArray, Shaped
 
 from jaxntk.errors import InputError
 
@@ -47,9 +47,12 @@ def check_genes(
         >>> check_genes([[0, 2]], (2, 3)).tolist()
         [[0, 2]]
     """
-    values = np.asarray(genes)
+    cure = f"give one row of {len(sizes)} genes an architecture, shape (num, {len(sizes)})"
+    try:
+        values = np.asarray(genes)
+    except ValueError as error:
+        raise InputError(argument, "rows of different lengths", cure) from error
     if values.ndim != 2 or values.shape[1] != len(sizes):
-        cure = f"give one row of {len(sizes)} genes an architecture, shape (num, {len(sizes)})"
         raise InputError(argument, f"an array of shape {values.shape}", cure)
     if not np.issubdtype(values.dtype, np.integer):
         raise InputError(argument, f"dtype {values.dtype}", "genes are integers")
@@ -59,6 +62,33 @@ def check_genes(
         got = f"{values[row, gene]} for gene {gene}"
         raise InputError(argument, got, f"gene {gene} is one of 0..{sizes[gene] - 1}")
     return values.astype(np.int32)
+
+
+def check_one(
+    genes: GenesLike, sizes: Sequence[int], argument: str = "arch"
+) -> Int32[np.ndarray, " genes"]:
+    """Returns one encoding as int32, or says what is wrong with it.
+
+    Args:
+        genes: the encoding.
+        sizes: options of each gene.
+        argument: what to call it in an error.
+
+    Returns:
+        The same encoding.
+
+    Raises:
+        InputError: wrong shape, not integers, or a gene out of range.
+
+    Example:
+        >>> check_one([0, 2], (2, 3)).tolist()
+        [0, 2]
+    """
+    shape = np.shape(genes)
+    if shape != (len(sizes),):
+        cure = f"give {len(sizes)} genes, shape ({len(sizes)},)"
+        raise InputError(argument, f"an array of shape {shape}", cure)
+    return check_genes(np.asarray(genes)[None], sizes, argument)[0]
 
 
 def sample(key: PRNGKeyArray, sizes: Sequence[int], num: int) -> Int32[np.ndarray, "num genes"]:
@@ -82,7 +112,8 @@ def sample(key: PRNGKeyArray, sizes: Sequence[int], num: int) -> Int32[np.ndarra
     if num < 1:
         raise InputError("num", num, "an empty population cannot be ranked; ask for at least 1")
     options = jnp.asarray(np.tile(np.asarray(sizes, np.int32), (num, 1)))
-    drawn = jax.random.randint(key, options.shape, 0, options)
+    # A fixed dtype, so that the same key draws the same under any precision.
+    drawn = jax.random.randint(key, options.shape, 0, options, jnp.int32)
     return np.asarray(drawn, np.int32)
 
 
@@ -157,11 +188,11 @@ def mutate(
     free = jnp.asarray(options > 1)
     free = free if active is None else free & active
     gene_key, option_key = jax.random.split(key)
-    which = jax.random.randint(gene_key, (), 0, free.sum())
+    which = jax.random.randint(gene_key, (), 0, free.sum(), jnp.int32)
     gene = jnp.argsort(~free, stable=True)[which]
     size = jnp.asarray(options)[gene]
     # A step of 1..size-1 around the ring of options reaches every other one, never the same.
-    step = jax.random.randint(option_key, (), 1, size)
+    step = jax.random.randint(option_key, (), 1, size, jnp.int32)
     return genes.at[gene].set((genes[gene] + step) % size)
 
 
@@ -184,7 +215,7 @@ def crossover(
         >>> crossover(jax.random.key(0), jnp.array([1, 1]), jnp.array([1, 1])).tolist()
         [1, 1]
     """
-    return jnp.where(jax.random.bernoulli(key, 0.5, a.shape), a, b)
+    return jnp.where(jax.random.bernoulli(key, jnp.float32(0.5), a.shape), a, b)
 
 
 def on_device(genes: GenesLike, sizes: Sequence[int], argument: str) -> Int32[Array, " genes"]:
@@ -201,13 +232,49 @@ def on_device(genes: GenesLike, sizes: Sequence[int], argument: str) -> Int32[Ar
     Raises:
         InputError: wrong shape, not integers, or a gene out of range.
     """
-    if isinstance(genes, Tracer):
-        if genes.shape == (len(sizes),):
-            return genes.astype(jnp.int32)
+    if not isinstance(genes, Tracer):
+        return jnp.asarray(check_one(genes, sizes, argument))
+    if genes.shape != (len(sizes),):
         cure = f"give {len(sizes)} genes, shape ({len(sizes)},)"
         raise InputError(argument, f"an array of shape {genes.shape}", cure)
-    values = np.asarray(genes)
-    if values.ndim != 1:
-        cure = f"give {len(sizes)} genes, shape ({len(sizes)},)"
-        raise InputError(argument, f"an array of shape {values.shape}", cure)
-    return jnp.asarray(check_genes(values[None], sizes, argument)[0])
+    if not jnp.issubdtype(genes.dtype, jnp.integer):
+        raise InputError(argument, f"dtype {genes.dtype}", "genes are integers")
+    return genes.astype(jnp.int32)
+
+
+def take(
+    options: Sequence[int] | Sequence[tuple[int, ...]], genes: Int32[np.ndarray, "*shape"]
+) -> Int64[np.ndarray, "..."]:
+    """Looks up the options that genes name.
+
+    Args:
+        options: numbers, or rows of numbers.
+        genes: indices of options.
+
+    Returns:
+        An option for each gene.
+    """
+    return np.array(options, np.int64)[genes]
+
+
+def gene_of(argument: str, option: Any, options: Sequence[Any]) -> int:
+    """Looks up the gene of an option.
+
+    Args:
+        argument: what is chosen, for an error.
+        option: what was chosen.
+        options: what there is.
+
+    Returns:
+        Its index.
+
+    Raises:
+        InputError: there is no such option.
+
+    Example:
+        >>> gene_of("depth", 13, (12, 13, 14))
+        1
+    """
+    if option not in options:
+        raise InputError(argument, option, f"choose from {', '.join(map(str, options))}")
+    return options.index(option)

@@ -9,17 +9,16 @@ heads never become fewer. The space has 4,320 architectures.
 
 import itertools
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Array, Int32, Int64, PRNGKeyArray
+from jaxtyping import Array, Int32, PRNGKeyArray
 
 from jaxntk.errors import InputError
 from jaxntk.spaces import genes
 from jaxntk.spaces.genes import GenesLike
-from jaxntk.spaces.vit_cost import Limits, ViTCosts, block_flops, block_params
+from jaxntk.spaces.vit_cost import Limits, ViTCosts, block_flops, block_params, check_sizes
 
 BASE_DIMS = (16, 24, 32, 40)
 """Dimensions of a head."""
@@ -82,14 +81,14 @@ def encode(sizes: Sizes) -> Int32[np.ndarray, "6"]:
     if len(sizes.depths) != STAGES:
         raise InputError("depths", sizes.depths, f"give one for each of {STAGES} stages")
     depths = (
-        _index(f"depths of stage {stage}", depth, options)
+        genes.gene_of(f"depths of stage {stage}", depth, options)
         for stage, (depth, options) in enumerate(zip(sizes.depths, DEPTHS, strict=True), 1)
     )
     chosen = (
-        _index("base_dim", sizes.base_dim, BASE_DIMS),
+        genes.gene_of("base_dim", sizes.base_dim, BASE_DIMS),
         *depths,
-        _index("heads", tuple(sizes.heads), HEADS),
-        _index("mlp_ratio", sizes.mlp_ratio, MLP_RATIOS),
+        genes.gene_of("heads", tuple(sizes.heads), HEADS),
+        genes.gene_of("mlp_ratio", sizes.mlp_ratio, MLP_RATIOS),
     )
     return np.array(chosen, np.int32)
 
@@ -110,8 +109,7 @@ def decode(arch: GenesLike) -> Sizes:
         >>> decode([1, 0, 1, 0, 2, 1])
         Sizes(base_dim=24, depths=(1, 6, 2), heads=(2, 2, 8), mlp_ratio=4)
     """
-    checked = genes.check_genes(np.asarray(arch)[None], GENE_SIZES, "arch")[0]
-    base, *depths, heads, ratio = checked.tolist()
+    base, *depths, heads, ratio = genes.check_one(arch, GENE_SIZES).tolist()
     chosen = (options[depth] for depth, options in zip(depths, DEPTHS, strict=True))
     return Sizes(BASE_DIMS[base], tuple(chosen), HEADS[heads], MLP_RATIOS[ratio])
 
@@ -172,17 +170,15 @@ def sample(
     num: int,
     *,
     limits: Limits | None = None,
-    image_size: int = 224,
-    num_classes: int = 1000,
+    **network: int,
 ) -> Int32[np.ndarray, "num 6"]:
-    """Draws architectures that differ, uniformly.
+    """Draws architectures that differ, uniformly among those within the limits.
 
     Args:
         key: a JAX random key.
         num: how many.
         limits: that parameters and FLOPs keep within, by rejection; None for none.
-        image_size: of the images that FLOPs are counted for.
-        num_classes: of the network that is counted.
+        **network: of the network that is counted; see :func:`population_costs`.
 
     Returns:
         The encodings.
@@ -195,7 +191,7 @@ def sample(
         >>> sample(jax.random.key(0), 3).shape
         (3, 6)
     """
-    costs = partial(population_costs, image_size=image_size, num_classes=num_classes)
+    costs = partial(population_costs, **network)
     if limits is not None:
         limits.check_reach(*(costs(each[None]) for each in extremes()))
     return genes.sample_distinct(
@@ -213,7 +209,7 @@ def extremes() -> tuple[Int32[np.ndarray, "6"], Int32[np.ndarray, "6"]]:
     Returns:
         Their encodings.
     """
-    # Options ascend, and the cost of a network with each of them.
+    # The first option of every gene is the least in every stage, and the last the greatest.
     return np.zeros(len(GENE_SIZES), np.int32), np.array(GENE_SIZES, np.int32) - 1
 
 
@@ -303,14 +299,12 @@ def population_costs(
         >>> int(population_costs([[0, 1, 2, 1, 3, 2]], num_classes=100).params[0])
         893828
     """
-    for name, size in {"in_channels": in_channels, "num_classes": num_classes}.items():
-        if size < 1:
-            raise InputError(name, size, "give at least 1")
+    check_sizes(in_channels=in_channels, num_classes=num_classes)
     checked = genes.check_genes(archs, GENE_SIZES)
-    base, ratio = _take(BASE_DIMS, checked[:, 0]), _take(MLP_RATIOS, checked[:, -1])
-    heads, sides = _take(HEADS, checked[:, -2]), grids(image_size)
+    base, ratio = genes.take(BASE_DIMS, checked[:, 0]), genes.take(MLP_RATIOS, checked[:, -1])
+    heads, sides = genes.take(HEADS, checked[:, -2]), grids(image_size)
     widths = [base * heads[:, stage] for stage in range(STAGES)]
-    depths = [_take(DEPTHS[stage], checked[:, 1 + stage]) for stage in range(STAGES)]
+    depths = [genes.take(DEPTHS[stage], checked[:, 1 + stage]) for stage in range(STAGES)]
     pixels = in_channels * PATCH_SIZE**2
     params = (pixels + 1) * widths[0] + (sides[0] ** 2 + 1) * widths[0]
     flops = sides[0] ** 2 * pixels * widths[0]
@@ -325,15 +319,3 @@ def population_costs(
     last = widths[-1]
     params = params + 2 * last + (last + 1) * num_classes
     return ViTCosts(params, flops + last * num_classes, np.sum(depths, axis=0), last)
-
-
-def _take(
-    options: Sequence[int] | Sequence[tuple[int, ...]], indices: Int32[np.ndarray, " num"]
-) -> Int64[np.ndarray, "num ..."]:
-    return np.array(options, np.int64)[indices]
-
-
-def _index(name: str, size: int | tuple[int, ...], options: tuple) -> int:
-    if size not in options:
-        raise InputError(name, size, f"choose from {', '.join(map(str, options))}")
-    return options.index(size)

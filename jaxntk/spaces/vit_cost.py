@@ -88,6 +88,20 @@ class Limits:
                 raise InputError(f"min_{name}", f"{getattr(self, f'min_{name}'):g}", reach)
 
 
+def check_sizes(**sizes: int) -> None:
+    """Refuses sizes of a network that are not positive.
+
+    Args:
+        **sizes: by the name of their argument.
+
+    Raises:
+        InputError: the first that is below 1.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(name, size, "give at least 1")
+
+
 def block_params(
     width: Int64[np.ndarray, "*shape"],
     attention: Int64[np.ndarray, "*shape"],
@@ -106,8 +120,8 @@ def block_params(
         4 E + 3 D (E + 1) + E (D + 1) + M (E + 1) + E (M + 1).
 
     Example:
-        >>> int(block_params(np.array(192), np.array(192), np.array(768)))
-        444864
+        >>> block_params(np.array([192]), np.array([192]), np.array([768])).tolist()
+        [444864]
     """
     norms = 4 * width
     mixing = 3 * attention * (width + 1) + width * (attention + 1)
@@ -132,7 +146,7 @@ def block_flops(
         4 T E D + 2 T^2 D + 2 T E M.
 
     Example:
-        >>> int(block_flops(197, np.array(192), np.array(192), np.array(768)))
-        102049152
+        >>> block_flops(197, np.array([192]), np.array([192]), np.array([768])).tolist()
+        [102049152]
     """
     return 4 * tokens * width * attention + 2 * tokens**2 * attention + 2 * tokens * width * hidden

@@ -24,6 +24,7 @@ def test_sets_are_read_apart(tmp_path):
     sets = load_vitbench101(table(tmp_path, HEADER, AUTOFORMER, PIT, other))
     assert list(sets) == ["autoformer_main", "pit", "pit_more"]
     assert [each.family for each in sets.values()] == ["autoformer", "pit", "pit"]
+    assert [each.names for each in sets.values()] == [("0",), ("7",), ("8",)]
     first, second = sets["autoformer_main"], sets["pit"]
     text = autoformer.to_string(first.archs[0], autoformer.VITBENCH101)
     assert text == "192:" + ",".join(["3x4", "4x4"] * 6)
@@ -39,6 +40,7 @@ def test_sets_are_read_apart(tmp_path):
         ([HEADER], "holds no row"),
         ([HEADER.replace("depth,", ""), PIT.replace("2 8 4,", "")], "needs the columns set, idx"),
         (["set,idx", "pit,1"], "needs the columns"),
+        ([HEADER + ",idx", PIT + ",1"], "each once"),
         ([HEADER, PIT + ",1"], "10 fields instead of 9 in line 2"),
         ([HEADER, PIT.replace("pit,", "swin,")], "set 'swin'.*begin with autoformer or pit"),
         ([HEADER, PIT.replace("2 8 4", "2 9 4")], r"pit 7 \(depths of stage 2: got 9"),

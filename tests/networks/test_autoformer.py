@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxntk.errors import InputError
 from jaxntk.kernels.empirical import empirical_ntk
-from jaxntk.networks.autoformer import AutoFormer, Pooling, block_sizes, logits
-from jaxntk.networks.vit_layers import attention, patches
+from jaxntk.networks.autoformer import AutoFormer, block_sizes, logits
+from jaxntk.networks.vit_layers import attention, draw_weights, patches
 from jaxntk.networks.vit_plain import own_params, plain_logits
 from jaxntk.spaces.autoformer import Sizes, Space, decode, encode, extremes, from_string
 from tests.networks import tiny
@@ -38,7 +39,7 @@ def pooling(request):
     return request.param
 
 
-def network(space, pooling: Pooling = "mean"):
+def network(space, pooling="mean"):
     return AutoFormer(space, CLASSES, PATCH, pooling)
 
 
@@ -149,7 +150,6 @@ def test_dormant_genes_change_nothing():
 def test_sizes_of_blocks():
     sizes = block_sizes(jnp.asarray(encode(Sizes(8, (3, 1, 2), (1.0, 2.0, 1.0)), FIXED)), FIXED)
     assert sizes.awake.tolist() == [True, True, True]
-    assert sizes.attention.tolist() == [12, 4, 8]
     assert sizes.hidden.tolist() == [8, 16, 8]
 
 
@@ -163,3 +163,35 @@ def test_patches_run_row_by_row():
 def test_attention_to_one_token_returns_its_value():
     qkv = jax.random.normal(jax.random.key(0), (2, 1, 3, 6))
     np.testing.assert_allclose(attention(qkv, 2), qkv[:, :, 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "words"),
+    [
+        (network(OWN), (10, 8), "x: got images of 10 x 8; give sides that are multiples of"),
+        (network(OWN), (0, 8), "x: got images of 0 x 8"),
+        (AutoFormer(OWN, 3, 4, "cls"), (8, 8), "pooling: got 'cls'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(net, shape, words):
+    arch = jnp.asarray(extremes(OWN)[0])
+    with pytest.raises(InputError, match=words):
+        jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, *shape, 2)), arch)
+
+
+def test_patches_of_an_impossible_stride_are_refused():
+    with pytest.raises(InputError, match="stride: got 3; give a divisor of the patch size 4"):
+        patches(jnp.zeros((1, 8, 8, 1)), 4, 3)
+
+
+def test_weights_have_the_published_spread():
+    drawn = draw_weights(jax.random.key(0), (300, 300))
+    assert float(drawn.std()) == pytest.approx(0.02, rel=0.02)
+
+
+def test_architectures_can_be_mapped_over():
+    archs = jnp.stack([jnp.asarray(from_string(text, OWN)) for text in ("6:2x2", "12:2x3.5,3x2")])
+    apply = masked_logits(OWN, "mean")
+    both = jax.jit(jax.vmap(apply, in_axes=(None, None, 0)))(drawn(OWN), images(), archs)
+    for got, arch in zip(both, archs, strict=True):
+        tiny.assert_close(got, apply(drawn(OWN), images(), arch), 1e-12)

@@ -9,7 +9,7 @@ import pytest
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.empirical import empirical_ntk
-from jaxntk.networks.pit import PiT, class_params, logits
+from jaxntk.networks.pit import PiT, class_params, contains, logits, widest
 from jaxntk.networks.pit_classes import ShapeClass, class_of, shape_classes
 from jaxntk.networks.vit_layers import patches
 from jaxntk.networks.vit_plain import plain_pit_logits
@@ -18,11 +18,11 @@ from tests.networks import tiny
 
 # The grids are 3, 2 and 1 tokens wide.
 SHAPE, CLASSES, N = (32, 32, 1), 3, 3
-TEXTS = ("16:1x2,4x2,2x2:2", "24:2x2,4x2,2x4:4", "16:1x2,6x4,2x4:2")
+TEXTS = ("16:1x2,4x2,2x2:2", "24:2x2,4x2,2x4:4", "16:1x2,4x8,2x8:2")
 CLASS = ShapeClass(
-    (48, 64, 96),
-    (192, 192, 384),
-    (((32, 2), (48, 2)), ((32, 2), (48, 2), (64, 4)), ((32, 2), (64, 4), (96, 4))),
+    (48, 128, 128),
+    (192, 256, 384),
+    (((32, 2), (48, 2)), ((32, 2), (48, 2), (128, 8)), ((32, 2), (96, 4), (128, 8))),
 )
 
 
@@ -53,6 +53,11 @@ def images():
     return jnp.asarray(np.random.default_rng(0).normal(size=(N, *SHAPE)))
 
 
+@cache
+def masked_logits():
+    return jax.jit(partial(logits, PiT(CLASSES, CLASS)))
+
+
 def plain(text):
     """Returns the logits as a function of the architecture's own parameters, and these."""
     sizes = pit.decode(pit.from_string(text))
@@ -65,7 +70,7 @@ def plain(text):
 
 
 def test_logits_are_those_of_the_plain_networks():
-    apply = jax.jit(partial(logits, PiT(CLASSES, CLASS)))
+    apply = masked_logits()
     for text in TEXTS:
         got = apply(drawn(), images(), jnp.asarray(pit.from_string(text)))
         assert got.dtype == np.float64
@@ -88,6 +93,46 @@ def test_kernels_are_those_of_the_plain_networks():
         rows = jnp.concatenate([leaf.reshape(N, -1) for leaf in jax.tree.leaves(jac)], axis=1)
         kernel = masked(drawn(), images(), jnp.asarray(pit.from_string(text)))
         tiny.assert_close(kernel, rows @ rows.T, 1e-10)
+
+
+def test_an_architecture_of_another_class_is_told():
+    other, net = jnp.asarray(pit.from_string("40:1x2,4x2,2x8:8")), PiT(CLASSES, CLASS)
+    with pytest.raises(InputError, match="arch: got 40:1x2,4x2,2x8:8 for a class without it"):
+        logits(net, drawn(), images(), other)
+    assert not contains(CLASS, other)
+    for text in TEXTS:
+        assert contains(CLASS, jnp.asarray(pit.from_string(text)))
+    wide_mlp = jnp.asarray(pit.from_string("24:2x2,4x2,2x4:8"))
+    assert not contains(CLASS, wide_mlp)
+    assert jnp.isnan(masked_logits()(drawn(), images(), wide_mlp)).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"), [((32, 40), "give square ones"), ((15, 15), "at least 16 pixels")]
+)
+def test_images_that_do_not_fit_are_refused(shape, words):
+    arch = jnp.asarray(pit.from_string(TEXTS[0]))
+    with pytest.raises(InputError, match=f"x: got images of .*{words}"):
+        jax.eval_shape(PiT(CLASSES, CLASS).init, jax.random.key(0), jnp.zeros((1, *shape, 1)), arch)
+
+
+def test_one_draw_serves_all_classes():
+    """What is cut for a class, and from that for an architecture, is what is cut for it at once."""
+
+    rng, init = np.random.default_rng(0), PiT(CLASSES, widest()).init
+    shapes = jax.eval_shape(
+        init, jax.random.key(0), jnp.zeros((1, *SHAPE)), jnp.zeros(6, jnp.int32)
+    )["params"]
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.random(leaf.shape)), shapes)
+    for text in TEXTS:
+        arch = pit.from_string(text)
+        own = PiT(CLASSES, own_class(pit.decode(arch)))
+        between = class_params(params, PiT(CLASSES, class_of(arch)), SHAPE)
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            class_params(between, own, SHAPE),
+            class_params(params, own, SHAPE),
+        )
 
 
 @pytest.mark.parametrize("num", [1, 3, 8])

@@ -115,6 +115,7 @@ def test_a_space_of_one_cannot_be_mutated() -> None:
         ([[0, 0, 0]], r"shape \(1, 3\)"),
         ([0, 0, 0, 0], r"shape \(4,\)"),
         (np.zeros((1, 4)), "dtype float64"),
+        ([[0, 0, 0, 0], [0]], "rows of different lengths"),
         ([[0, 5, 0, 0]], "5 for gene 1; gene 1 is one of 0..4"),
         ([[0, 0, 0, 0], [-1, 0, 0, 0]], "-1 for gene 0"),
     ],
@@ -124,8 +125,8 @@ def test_what_is_no_encoding_is_named(given, words) -> None:
         genes.check_genes(given, SIZES)
 
 
-@pytest.mark.parametrize("given", [np.zeros(3, np.int32), np.zeros((1, 4), np.int32)])
-def test_shapes_are_told_under_jit_too(given) -> None:
+@pytest.mark.parametrize("given", [np.zeros(3, np.int32), np.zeros((1, 4), np.int32), np.zeros(4)])
+def test_shapes_and_dtypes_are_told_under_jit_too(given) -> None:
     def wrong(arch):
         return genes.on_device(arch, SIZES, "arch")
 

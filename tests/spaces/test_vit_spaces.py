@@ -109,6 +109,32 @@ def test_limits_hold(sample, extremes, costs) -> None:
     assert some.flops.min() >= low
 
 
+def test_limits_are_those_of_the_network_that_is_asked_for() -> None:
+    network = {"image_size": 32, "patch_size": 4, "num_classes": 10}
+    costs = autoformer.population_costs(autoformer.sample(jax.random.key(0), 100), **network)
+    low = float(np.median(costs.flops))
+    archs = autoformer.sample(jax.random.key(1), 30, limits=Limits(min_flops=low), **network)
+    assert autoformer.population_costs(archs, **network).flops.min() >= low
+
+
+def test_strings_hold_every_digit_of_a_ratio() -> None:
+    space = autoformer.Space((6,), (1,), (2,), (8 / 3, 2.0))
+    for arch in autoformer.sample(jax.random.key(0), 2, space):
+        text = autoformer.to_string(arch, space)
+        np.testing.assert_array_equal(autoformer.from_string(text, space), arch)
+
+
+def test_the_same_key_draws_the_same_under_any_precision() -> None:
+    archs = autoformer.sample(jax.random.key(0), 20)
+    child = autoformer.mutate(jax.random.key(1), archs[0])
+    both = autoformer.crossover(jax.random.key(2), archs[0], archs[1])
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(autoformer.sample(jax.random.key(0), 20), archs)
+        np.testing.assert_array_equal(autoformer.mutate(jax.random.key(1), archs[0]), child)
+        again = autoformer.crossover(jax.random.key(2), archs[0], archs[1])
+        np.testing.assert_array_equal(again, both)
+
+
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
@@ -147,6 +173,7 @@ def test_limits_the_wrong_way_round_are_refused() -> None:
         (lambda: pit.encode(pit.Sizes(24, (1, 6), (2, 2, 8), 4)), "depths: got"),
         (lambda: pit.population_costs([[0] * 6], image_size=15), "image_size: got 15"),
         (lambda: pit.population_costs([[0] * 6], in_channels=0), "in_channels: got 0"),
+        (lambda: pit.decode([0] * 5), r"arch: got an array of shape \(5,\); give 6 genes"),
         (lambda: pit.mutate(jax.random.key(0), [9, 0, 0, 0, 0, 0]), "arch: got 9 for gene 0"),
     ],
 )
