@@ -12,19 +12,16 @@ Command   python experiments/kernel_dynamics.py digits201 --out runs/kernel_dyna
           python experiments/kernel_dynamics.py cifar10 --out runs/kernel_dynamics_cifar10
 """
 
-import shlex
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import tyro
-from rich.console import Console
 
 from jaxntk.studies.kernel_dynamics import KernelDynamicsConfig, run_dynamics
-from jaxntk.studies.script import exit_code
+from jaxntk.studies.over_training_config import REDUCED_CIFAR10
+from jaxntk.studies.script import run_preset
 
 
 @dataclass(frozen=True)
@@ -48,18 +45,7 @@ DIGITS = KernelDynamicsConfig(
     augmentation="crop",
     pad=1,
 )
-CIFAR = KernelDynamicsConfig(
-    data="npz:cifar10_5k1k.npz",
-    truth="cifar10/test/200",
-    num_images=64,
-    channels=16,
-    cells_per_stage=1,
-    image_size=16,
-    train_images=2048,
-    validation_images=1000,
-    batch_size=64,
-    pad=2,
-)
+CIFAR = KernelDynamicsConfig(**REDUCED_CIFAR10)
 PRESETS = {
     "digits201": (
         "Digits-201: 8x8 pixels, everything in the package",
@@ -72,19 +58,5 @@ PRESETS = {
 }
 
 
-def main() -> int:
-    """Runs the command.
-
-    Returns:
-        The exit code.
-    """
-    options = tyro.extras.overridable_config_cli(PRESETS, description=__doc__)
-    if options.config.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
-    command = shlex.join(["python", *sys.argv])
-    run = partial(run_dynamics, options.config, options.out, command=command, console=Console())
-    return exit_code(run, "the same command starts again")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_preset(PRESETS, __doc__, run_dynamics, "the same command starts again"))

@@ -21,20 +21,16 @@ Command   python experiments/lga_over_training.py digits201 --out runs/over_trai
             --num-archs 1000 --pad 4
 """
 
-import shlex
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import tyro
-from rich.console import Console
 
 from jaxntk.studies.over_training import run_over_training
-from jaxntk.studies.over_training_config import OverTrainingConfig
-from jaxntk.studies.script import exit_code
+from jaxntk.studies.over_training_config import REDUCED_CIFAR10, OverTrainingConfig
+from jaxntk.studies.script import run_preset
 
 
 @dataclass(frozen=True)
@@ -60,19 +56,7 @@ DIGITS = OverTrainingConfig(
     augmentation="crop",
     pad=1,
 )
-CIFAR = OverTrainingConfig(
-    data="npz:cifar10_5k1k.npz",
-    truth="cifar10/test/200",
-    num_archs=100,
-    num_images=64,
-    channels=16,
-    cells_per_stage=1,
-    image_size=16,
-    train_images=2048,
-    validation_images=1000,
-    batch_size=64,
-    pad=2,
-)
+CIFAR = OverTrainingConfig(**REDUCED_CIFAR10, num_archs=100)
 PRESETS = {
     "digits201": (
         "Digits-201: 8x8 pixels, everything in the package",
@@ -85,21 +69,5 @@ PRESETS = {
 }
 
 
-def main() -> int:
-    """Runs the command.
-
-    Returns:
-        The exit code.
-    """
-    options = tyro.extras.overridable_config_cli(PRESETS, description=__doc__)
-    if options.config.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
-    command = shlex.join(["python", *sys.argv])
-    run = partial(
-        run_over_training, options.config, options.out, command=command, console=Console()
-    )
-    return exit_code(run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_preset(PRESETS, __doc__, run_over_training))

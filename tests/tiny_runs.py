@@ -121,3 +121,18 @@ def score_values(folder: Path) -> dict[tuple[str, str], float | None]:
 def content(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+OVER_TRAINING = {
+    "data": "digits201",
+    "truth": "digits201/test",
+    "num_images": 8,
+    "channels": 2,
+    "cells_per_stage": 1,
+    "train_images": 400,
+    "batch_size": 200,
+    "augmentation": "crop",
+    "pad": 1,
+    "chunk": 2,
+}
+"""Two steps an epoch of the smallest networks."""

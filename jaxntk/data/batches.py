@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Float32, Int, Int32
 
@@ -118,6 +119,26 @@ def make_batch(
         got = f"{n} images of {split}, all of class {classes[0]}"
         raise InputError("num_images", got, "take more images, or a class-balanced batch")
     return Batch(x[indices], y[indices], indices)
+
+
+def resized(batch: Batch, side: int) -> Batch:
+    """Makes the images of a batch square and larger or smaller, bilinearly.
+
+    Args:
+        batch: the images.
+        side: height and width, pixels.
+
+    Returns:
+        The batch; smaller images are smoothed first, so that nothing is seen twice.
+
+    Raises:
+        InputError: no pixel.
+    """
+    if side < 1:
+        raise InputError("image_size", side, "give at least 1 pixel")
+    n, *_, channels = batch.x.shape
+    x = jax.image.resize(batch.x, (n, side, side, channels), "bilinear")
+    return dataclasses.replace(batch, x=np.asarray(x, np.float32))
 
 
 def _balanced(y: Int32[np.ndarray, " num"], n: int, seed: int, split: str) -> Int[np.ndarray, " n"]:

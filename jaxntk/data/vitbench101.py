@@ -43,6 +43,22 @@ class Networks:
     archs: Int32[np.ndarray, "num genes"]
     accuracies: Mapping[str, Float64[np.ndarray, " num"]]
 
+    def first(self, num: int | None) -> "Networks":
+        """Returns the first networks of the set.
+
+        Args:
+            num: how many at most; None for all.
+
+        Returns:
+            These networks.
+        """
+        return Networks(
+            self.family,
+            self.names[:num],
+            self.archs[:num],
+            {name: values[:num] for name, values in self.accuracies.items()},
+        )
+
 
 def load_vitbench101(path: str | os.PathLike[str]) -> dict[str, Networks]:
     """Reads a table.

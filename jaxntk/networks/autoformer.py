@@ -18,10 +18,10 @@ from typing import Any, cast
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
-from jaxntk.networks.vit_block import BlockSizes, apply_block, channel_mask, declare_block
+from jaxntk.networks.vit_block import BlockSizes, blocks, channel_mask
 from jaxntk.networks.vit_layers import (
     Affine,
     AffineParameters,
@@ -74,23 +74,6 @@ def block_sizes(arch: Int[Array, " genes"], space: Space) -> BlockSizes:
     )
 
 
-class Block(nn.Module):
-    """A block of an architecture, or nothing where it has fewer."""
-
-    space: Space
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "n t e"], sizes: BlockSizes, active: Bool[Array, " e"]
-    ) -> tuple[Float[Array, "n t e"], None]:
-        """Applies the block, or hands its input on if it is not there."""
-        width, shapes = x.shape[-1], attention_shapes(self.space)
-        mixed = max(channels for channels, _ in shapes)
-        hidden = max(int(width * ratio) for ratio in self.space.mlp_ratios)
-        parameters = declare_block(x, width, mixed, hidden)
-        return apply_block(x, parameters, sizes, active, shapes), None
-
-
 class AutoFormer(nn.Module):
     """The whole network, ``apply(variables, x, arch) -> logits``.
 
@@ -131,14 +114,15 @@ class AutoFormer(nn.Module):
         active = jnp.arange(width) < jnp.asarray(space.embed_dims)[arch[0]]
         x = PatchEmbedding(width, self.patch_size, name="patch_embedding")(x)
         x = Positions(name="positions")(x) * channel_mask(active, x)
-        blocks = nn.scan(
-            Block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]  Flax's own idiom
-            length=space.max_depth,
+        shapes = attention_shapes(space)
+        transformer = blocks(
+            space.max_depth,
+            mixed=max(channels for channels, _ in shapes),
+            hidden=max(int(width * ratio) for ratio in space.mlp_ratios),
+            shapes=shapes,
+            name="blocks",
         )
-        x, _ = blocks(space, name="blocks")(x, block_sizes(arch, space), active)
+        x, _ = transformer(x, block_sizes(arch, space), active)
         x = layer_norm(x, NormParameters(width, name="norm")(x), active)
         x = x[:, :1] if self.pooling == "class_token" else x[:, 1:].mean(axis=1, keepdims=True)
         head: Affine = AffineParameters(width, self.num_classes, name="classifier")(x)

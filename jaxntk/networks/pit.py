@@ -30,7 +30,7 @@ from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import parameter
 from jaxntk.networks.pit_classes import ShapeClass, shape_classes
 from jaxntk.networks.precision import matmul_precision
-from jaxntk.networks.vit_block import BlockSizes, apply_block, channel_mask, declare_block
+from jaxntk.networks.vit_block import BlockSizes, blocks, channel_mask
 from jaxntk.networks.vit_layers import (
     Affine,
     AffineParameters,
@@ -44,22 +44,6 @@ from jaxntk.spaces import pit
 
 MULTIPLES = (1, 2, 4)
 """How many times wider a stage can be than the one before."""
-
-
-class Block(nn.Module):
-    """A block of an architecture, or nothing where it has fewer."""
-
-    hidden: int
-    shapes: tuple[tuple[int, int], ...]
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "n t e"], sizes: BlockSizes, active: Bool[Array, " e"]
-    ) -> tuple[Float[Array, "n t e"], None]:
-        """Applies the block, or hands its input on if it is not there."""
-        width = x.shape[-1]
-        parameters = declare_block(x, width, width, self.hidden)
-        return apply_block(x, parameters, sizes, active, self.shapes), None
 
 
 class Pooling(nn.Module):
@@ -102,10 +86,14 @@ class PiT(nn.Module):
     Args:
         num_classes: outputs of the classifier.
         shape: the class; architectures of another are not represented.
+        patch_size: height and width of a patch.
+        stride: from one patch to the next.
     """
 
     num_classes: int
     shape: ShapeClass
+    patch_size: int = pit.PATCH_SIZE
+    stride: int = pit.STRIDE
 
     @nn.compact
     def __call__(
@@ -131,7 +119,10 @@ class PiT(nn.Module):
         active = [
             jnp.arange(most) < width for most, width in zip(shape.widths, widths, strict=True)
         ]
-        x = PatchEmbedding(shape.widths[0], pit.PATCH_SIZE, pit.STRIDE, name="patch_embedding")(x)
+        embed = PatchEmbedding(
+            shape.widths[0], self.patch_size, self.stride, name="patch_embedding"
+        )
+        x = embed(x)
         x = Tokens(name="positions")(x) * channel_mask(active[0], x)
         for stage in range(pit.STAGES):
             if stage:
@@ -139,14 +130,14 @@ class PiT(nn.Module):
                 number = jnp.searchsorted(jnp.asarray(MULTIPLES), multiple)
                 pool = Pooling(shape.widths[stage], name=f"pooling_{stage}")
                 x = pool(x, number, active[stage])
-            blocks = nn.scan(
-                Block,
-                variable_axes={"params": 0},
-                split_rngs={"params": True},
-                in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]  Flax's idiom
-                length=max(pit.DEPTHS[stage]),
-            )(shape.hidden[stage], shape.shapes[stage], name=f"stage_{stage + 1}")
-            x, _ = blocks(x, _block_sizes(arch, stage, shape), active[stage])
+            transformer = blocks(
+                max(pit.DEPTHS[stage]),
+                mixed=shape.widths[stage],
+                hidden=shape.hidden[stage],
+                shapes=shape.shapes[stage],
+                name=f"stage_{stage + 1}",
+            )
+            x, _ = transformer(x, _block_sizes(arch, stage, shape), active[stage])
         x = layer_norm(x[:, :1], NormParameters(shape.widths[-1], name="norm")(x), active[-1])
         head: Affine = AffineParameters(shape.widths[-1], self.num_classes, name="classifier")(x)
         return jnp.where(contains(shape, arch), affine(x, head)[:, 0], jnp.nan)
@@ -214,11 +205,11 @@ def widest() -> ShapeClass:
 
 
 def class_params(params: Mapping[str, Any], network: PiT, image_shape: tuple[int, ...]) -> Any:
-    """Cuts the parameters of a class out of those of the widest network.
+    """Cuts the parameters of a class out of those of a wider one.
 
     Args:
-        params: of the network of the class :func:`widest`.
-        network: of the class.
+        params: of the network of a class at least as large in everything, such as :func:`widest`.
+        network: of the class that is wanted.
         image_shape: height, width, channels of one image.
 
     Returns:

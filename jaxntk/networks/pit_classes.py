@@ -12,7 +12,7 @@ in the place of variance).
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Int32
@@ -39,7 +39,6 @@ class ShapeClass(NamedTuple):
     shapes: tuple[tuple[tuple[int, int], ...], ...]
 
 
-@cache
 def shape_classes(
     num: int = DEFAULT_CLASSES, image_size: int = 224
 ) -> tuple[tuple[ShapeClass, ...], Int32[np.ndarray, "bases heads ratios"], float]:
@@ -56,6 +55,11 @@ def shape_classes(
     Raises:
         InputError: fewer than one class or more than there are shapes, or too small an image.
     """
+    return _shape_classes(num, image_size)
+
+
+@cache
+def _shape_classes(num: int, image_size: int) -> tuple[Any, Any, float]:
     sizes = (len(pit.BASE_DIMS), len(pit.HEADS), len(pit.MLP_RATIOS))
     shapes = np.indices(sizes).reshape(3, -1).T
     if not 1 <= num <= len(shapes):
@@ -65,16 +69,14 @@ def shape_classes(
     own = _cost(bounds, tokens)
     members = _merge(bounds, tokens, num)
     labels = np.empty(len(shapes), np.int32)
+    widest = np.empty_like(bounds)
     classes = []
     for number, each in enumerate(members):
         labels[each] = number
-        widest = bounds[each].max(axis=0)
-        classes.append(ShapeClass(tuple(map(int, widest[:3])), tuple(map(int, widest[3:])), ()))
-    classes = [
-        each._replace(shapes=_attention_shapes(shapes[labels == number]))
-        for number, each in enumerate(classes)
-    ]
-    widest = np.array([each.widths + each.hidden for each in classes])[labels]
+        widest[each] = most = bounds[each].max(axis=0)
+        sizes_of_most = tuple(most.tolist())
+        attention = _attention_shapes(shapes[each])
+        classes.append(ShapeClass(sizes_of_most[:3], sizes_of_most[3:], attention))
     overhead = float(_cost(widest, tokens).sum() / own.sum())
     # Kept and handed to every caller.
     labels.flags.writeable = False

@@ -8,6 +8,7 @@ not have is skipped. Attention runs at its own size, in a switch between the sha
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -111,6 +112,52 @@ def apply_block(
         return x + affine(out, parameters.mlp_out) * mask
 
     return lax.cond(sizes.awake, apply, lambda x: x, x)
+
+
+class Block(nn.Module):
+    """A block of an architecture, or nothing where it has fewer.
+
+    Args:
+        mixed: channels of the largest attention.
+        hidden: most hidden units.
+        shapes: that attention can take.
+    """
+
+    mixed: int
+    hidden: int
+    shapes: tuple[Shape, ...]
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n t e"], sizes: BlockSizes, active: Bool[Array, " e"]
+    ) -> tuple[Float[Array, "n t e"], None]:
+        """Applies the block, or hands its input on if it is not there."""
+        parameters = declare_block(x, x.shape[-1], self.mixed, self.hidden)
+        return apply_block(x, parameters, sizes, active, self.shapes), None
+
+
+def blocks(
+    num: int, *, mixed: int, hidden: int, shapes: tuple[Shape, ...], name: str
+) -> Callable[[Array, BlockSizes, Array], tuple[Array, None]]:
+    """Makes blocks of one form that follow each other and are compiled once.
+
+    Args:
+        num: most blocks.
+        mixed: channels of the largest attention.
+        hidden: most hidden units.
+        shapes: that attention can take.
+        name: of the parameters.
+
+    Returns:
+        ``(tokens, sizes, active) -> (tokens, None)``; ``sizes`` has an entry a block.
+    """
+    return nn.scan(
+        Block,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]  Flax's own idiom
+        length=num,
+    )(mixed, hidden, shapes, name=name)
 
 
 def channel_mask(active: Bool[Array, " c"], like: Float[Array, "n t d"]) -> Float[Array, "1 1 c"]:

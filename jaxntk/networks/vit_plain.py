@@ -52,7 +52,10 @@ def own_params(params: Params, sizes: Sizes, space: Space) -> dict[str, Any]:
 
 
 def plain_pit_logits(
-    params: Params, x: Float[Array, "n h w c"], sizes: pit.Sizes
+    params: Params,
+    x: Float[Array, "n h w c"],
+    sizes: pit.Sizes,
+    patch: tuple[int, int] = (pit.PATCH_SIZE, pit.STRIDE),
 ) -> Float[Array, "n classes"]:
     """Applies one network of PiT's space.
 
@@ -60,11 +63,12 @@ def plain_pit_logits(
         params: of a :class:`~jaxntk.networks.pit.PiT` whose class is the architecture's own sizes.
         x: the images.
         sizes: the architecture.
+        patch: side of a patch and stride from one to the next.
 
     Returns:
         The logits.
     """
-    image = _convolve(x, params["patch_embedding"], pit.PATCH_SIZE, pit.STRIDE, 0)
+    image = _convolve(x, params["patch_embedding"], *patch, 0)
     side, width = image.shape[1], image.shape[-1]
     image = image.reshape(len(x), -1, width) + params["positions"]["table"]
     first = jnp.tile(params["positions"]["class_token"], (len(x), 1, 1))

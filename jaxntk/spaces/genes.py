@@ -84,10 +84,7 @@ def check_one(
         >>> check_one([0, 2], (2, 3)).tolist()
         [0, 2]
     """
-    shape = np.shape(genes)
-    if shape != (len(sizes),):
-        cure = f"give {len(sizes)} genes, shape ({len(sizes)},)"
-        raise InputError(argument, f"an array of shape {shape}", cure)
+    _check_shape(np.shape(genes), sizes, argument)
     return check_genes(np.asarray(genes)[None], sizes, argument)[0]
 
 
@@ -109,8 +106,7 @@ def sample(key: PRNGKeyArray, sizes: Sequence[int], num: int) -> Int32[np.ndarra
         >>> sample(jax.random.key(0), (2, 3, 4), 5).shape
         (5, 3)
     """
-    if num < 1:
-        raise InputError("num", num, "an empty population cannot be ranked; ask for at least 1")
+    _check_num(num)
     options = jnp.asarray(np.tile(np.asarray(sizes, np.int32), (num, 1)))
     # A fixed dtype, so that the same key draws the same under any precision.
     drawn = jax.random.randint(key, options.shape, 0, options, jnp.int32)
@@ -141,8 +137,7 @@ def sample_distinct(
     Raises:
         InputError: fewer than one, or so many draws in vain that there may be no more.
     """
-    if num < 1:
-        raise InputError("num", num, "an empty population cannot be ranked; ask for at least 1")
+    _check_num(num)
     chunks = max(100, -(-PATIENCE * num // CHUNK))
     found: dict[bytes, Int32[np.ndarray, " genes"]] = {}
     for chunk in range(chunks):
@@ -234,9 +229,7 @@ def on_device(genes: GenesLike, sizes: Sequence[int], argument: str) -> Int32[Ar
     """
     if not isinstance(genes, Tracer):
         return jnp.asarray(check_one(genes, sizes, argument))
-    if genes.shape != (len(sizes),):
-        cure = f"give {len(sizes)} genes, shape ({len(sizes)},)"
-        raise InputError(argument, f"an array of shape {genes.shape}", cure)
+    _check_shape(genes.shape, sizes, argument)
     if not jnp.issubdtype(genes.dtype, jnp.integer):
         raise InputError(argument, f"dtype {genes.dtype}", "genes are integers")
     return genes.astype(jnp.int32)
@@ -278,3 +271,14 @@ def gene_of(argument: str, option: Any, options: Sequence[Any]) -> int:
     if option not in options:
         raise InputError(argument, option, f"choose from {', '.join(map(str, options))}")
     return options.index(option)
+
+
+def _check_shape(shape: tuple[int, ...], sizes: Sequence[int], argument: str) -> None:
+    if shape != (len(sizes),):
+        cure = f"give {len(sizes)} genes, shape ({len(sizes)},)"
+        raise InputError(argument, f"an array of shape {shape}", cure)
+
+
+def _check_num(num: int) -> None:
+    if num < 1:
+        raise InputError("num", num, "an empty population cannot be ranked; ask for at least 1")

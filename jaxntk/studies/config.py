@@ -27,11 +27,50 @@ from weights that a cell is scored with."""
 # Where files lie, not what is computed: a run may be resumed with them elsewhere.
 LOCATIONS = ("data_dir", "table")
 
-_Config = TypeVar("_Config", bound="KernelConfig")
+_Config = TypeVar("_Config", bound="Config")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelConfig:
+class Config:
+    """What any study is asked: a record that goes to JSON and back."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fields as JSON values."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls: type[_Config], row: dict[str, Any]) -> _Config:
+        """Reads what :meth:`to_json` wrote.
+
+        Args:
+            row: the fields by name.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            InputError: a field is unknown or not of its type, or one without a default is missing.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in row:
+            if name not in known:
+                cure = f"remove it{did_you_mean(name, known)}"
+                raise InputError("config", f"unknown field {name!r}", cure)
+        for field in fields(cls):
+            if field.default is MISSING and field.name not in row:
+                raise InputError("config", f"no field {field.name!r}", "give another folder")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+        }
+        _check_types(cls, values)
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelConfig(Config):
     """Cells, images, and the kernel that is taken of the cells on the images."""
 
     data: str
@@ -71,42 +110,8 @@ class KernelConfig:
     metrics: tuple[str, ...] = tuple(METRICS)
     """Metrics to read off each kernel."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the fields as JSON values."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
 
-    @classmethod
-    def from_json(cls: type[_Config], row: dict[str, Any]) -> _Config:
-        """Reads what :meth:`to_json` wrote.
-
-        Args:
-            row: the fields by name.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            InputError: a field is unknown or not of its type, or one without a default is missing.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in row:
-            if name not in known:
-                cure = f"remove it{did_you_mean(name, known)}"
-                raise InputError("config", f"unknown field {name!r}", cure)
-        for field in fields(cls):
-            if field.default is MISSING and field.name not in row:
-                raise InputError("config", f"no field {field.name!r}", "give another folder")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
-        }
-        _check_types(cls, values)
-        return cls(**values)
-
-
-AnyConfig = TypeVar("AnyConfig", bound=KernelConfig)
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 """A kind of configuration."""
 
 
@@ -244,7 +249,7 @@ def parse_arch(text: str) -> Int32[np.ndarray, "6"]:
     return nasbench201.encode(text) if "|" in text else nasbench201.parse_ops(text)
 
 
-def _check_types(kind: type[KernelConfig], values: Mapping[str, Any]) -> None:
+def _check_types(kind: type[Config], values: Mapping[str, Any]) -> None:
     """Checks that the values of fields are of their types; what is wrong is named first."""
     kinds = get_type_hints(kind)
     for name, value in values.items():

@@ -1,7 +1,14 @@
-"""How an experiment with a command line of its own ends."""
+"""How an experiment with a command line of its own begins and ends."""
 
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import tyro
+from rich.console import Console
 
 from jaxntk.errors import InputError
 
@@ -27,3 +34,33 @@ def exit_code(run: Callable[[], object], stopped: str = "the same command goes o
         print(f"interrupted; {stopped}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def run_preset(
+    presets: Mapping[str, tuple[str, Any]] | type[Any],
+    description: str | None,
+    run: Callable[..., object],
+    stopped: str = "the same command goes on",
+) -> int:
+    """Reads options from the command line and runs the experiment.
+
+    Args:
+        presets: a line about each and its options, with fields ``out`` and ``config``; or the
+            class of the options, where there is nothing to choose from.
+        description: of the experiment.
+        run: ``(config, out, *, command, console)``.
+        stopped: what is said after Ctrl-C.
+
+    Returns:
+        The exit code, as of :func:`exit_code`.
+    """
+    options: Any
+    if isinstance(presets, type):
+        options = tyro.cli(presets, description=description)
+    else:
+        options = tyro.extras.overridable_config_cli(dict(presets), description=description)
+    if options.config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    command = shlex.join(["python", *sys.argv])
+    study = partial(run, options.config, options.out, command=command, console=Console())
+    return exit_code(study, stopped)

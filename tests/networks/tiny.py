@@ -34,6 +34,13 @@ def images(shape=(NUM_IMAGES, 8, 8, 3), seed=0):
     return np.random.default_rng(seed).normal(size=shape)
 
 
+def labelled_images(num, seed=0):
+    """Images of 8 x 8 pixels whose class is their strongest colour, beside noise."""
+    y = np.arange(num) % NUM_CLASSES
+    noise = np.random.default_rng(seed).normal(size=(num, 8, 8, 3))
+    return jnp.asarray(0.3 * noise + np.eye(3)[y][:, None, None, :]), jnp.asarray(y, jnp.int32)
+
+
 def variables(net, image_shape=(8, 8, 3), dtype=jnp.float64, seed=0):
     """Draws parameters, and moves scales, biases and statistics away from 1 and 0."""
     drawn = init_variables(net, jax.random.key(seed), image_shape, jnp.dtype(dtype))

@@ -27,22 +27,14 @@ from jaxntk.studies.kernel_dynamics import (
 from jaxntk.studies.over_training import prepare
 from jaxntk.studies.scoring import compile_kernel
 from jaxntk.training.population import Epoch
+from tests.tiny_runs import OVER_TRAINING
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
 CONFIG = KernelDynamicsConfig(
-    data="digits201",
-    truth="digits201/test",
+    **OVER_TRAINING,
     archs=("000000", "123443"),
-    num_images=8,
-    channels=2,
-    cells_per_stage=1,
-    train_images=400,
-    batch_size=200,
-    augmentation="crop",
-    pad=1,
     epochs=(0, 1, 3),
-    chunk=2,
 )
 
 

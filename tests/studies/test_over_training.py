@@ -23,22 +23,14 @@ from jaxntk.studies.over_training import prepare, run_over_training
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_over_training
 from jaxntk.studies.scoring import compile_kernel
 from jaxntk.training.population import population_training
+from tests.tiny_runs import OVER_TRAINING
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
 CONFIG = OverTrainingConfig(
-    data="digits201",
-    truth="digits201/test",
+    **OVER_TRAINING,
     archs=("421211", "333333", "000000", "111111", "123404"),
-    num_images=8,
-    channels=2,
-    cells_per_stage=1,
-    train_images=400,
-    batch_size=200,
-    augmentation="crop",
-    pad=1,
     epochs=(0, 1, 2),
-    chunk=2,
     metrics=("lga", "mean"),
 )
 

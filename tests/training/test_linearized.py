@@ -33,10 +33,7 @@ def net():
 
 @pytest.fixture(scope="module")
 def data():
-    rng = np.random.default_rng(0)
-    y = np.arange(NUM) % tiny.NUM_CLASSES
-    x = 0.3 * rng.normal(size=(NUM, *SHAPE)) + np.eye(3)[y][:, None, None, :]
-    return jnp.asarray(x), jnp.asarray(y, jnp.int32)
+    return tiny.labelled_images(NUM)
 
 
 def made(net, fn):

@@ -1,0 +1,223 @@
+"""Kernels of vision transformers of two spaces: on images, and on Fourier features of them.
+
+One program is compiled for all of AutoFormer's space, and one for each shape class of PiT's, for
+each shape of what the network sees. All architectures of a family share one draw of weights.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jaxntk.errors import InputError, check_choice
+from jaxntk.kernels.coverage import gram_coverage
+from jaxntk.kernels.fourier import FourierMap, fourier_images
+from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
+from jaxntk.kernels.layer_kernels import total
+from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
+from jaxntk.kernels.outputs import Outputs
+from jaxntk.kernels.parameters import select
+from jaxntk.networks import autoformer as autoformer_network
+from jaxntk.networks import pit as pit_network
+from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.pit import PiT, class_params, widest
+from jaxntk.networks.pit_classes import DEFAULT_CLASSES, class_of
+from jaxntk.networks.precision import at_precision
+from jaxntk.spaces import autoformer, pit
+from jaxntk.studies.memory_plan import check_memory
+
+FAMILIES = ("autoformer", "pit")
+Network = AutoFormer | PiT
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTSettings:
+    """Which kernel of a vision transformer is computed, and how.
+
+    Args:
+        num_classes: outputs of the classifier.
+        outputs: ``sum`` of logits, ``trace`` over outputs, or ``class_balanced``.
+        dtype: ``float32`` or ``float64``.
+        matmul_precision: of products: ``highest``, or a lower one that JAX knows.
+        tile: images computed at a time; None for all at once.
+        space: the choices of AutoFormer.
+        patch_size: of AutoFormer.
+        num_shape_classes: programs of PiT.
+        init_seed: of the weights.
+        feature_seed: of the frequencies.
+    """
+
+    num_classes: int
+    outputs: Outputs = "sum"
+    dtype: Literal["float32", "float64"] = "float32"
+    matmul_precision: str = "highest"
+    tile: int | None = None
+    space: autoformer.Space = autoformer.VITBENCH101
+    patch_size: int = 16
+    num_shape_classes: int = DEFAULT_CLASSES
+    init_seed: int = 0
+    feature_seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A compiled kernel of all architectures of a family, or of one of its shape classes.
+
+    Args:
+        params: drawn weights.
+        executable: ``(params, parts, arch) -> (n, n)``.
+        estimate: the memory that was expected.
+        compile_seconds: how long the compilation took.
+    """
+
+    params: Any
+    executable: Callable[[Any, Array, Array], Array]
+    estimate: MemoryEstimate
+    compile_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class ViTKernels:
+    """Computes kernels of any architecture on one batch of images; compiles what it needs.
+
+    Args:
+        settings: the kernel wanted.
+        x: standardised square images.
+        say: told in a line of what is compiled.
+    """
+
+    settings: ViTSettings
+    x: Float[np.ndarray, "n s s c"]
+    say: Callable[[str], None] = lambda line: None
+    _programs: dict[tuple, Program] = field(default_factory=dict)
+    _drawn: dict[tuple, Any] = field(default_factory=dict)
+    _seen: dict[Any, Array] = field(default_factory=dict)
+
+    def __call__(
+        self, family: str, arch: Int[np.ndarray, " genes"], how: FourierMap | None = None
+    ) -> Float[np.ndarray, "n n"]:
+        """Returns the kernel of one architecture.
+
+        Args:
+            family: ``autoformer`` or ``pit``.
+            arch: its encoding.
+            how: what the network sees instead of images; None for the images themselves.
+
+        Returns:
+            The kernel on the host; of several parts (``bands``) the mean of their kernels.
+
+        Raises:
+            InputError: an unknown family, not an architecture, images that patches do not fit, or
+                a kernel that does not fit into memory.
+        """
+        check_choice("family", family, FAMILIES)
+        parts = self._parts(family, how)
+        network = self._network(family, arch, how)
+        key = (network, parts.shape)
+        if key not in self._programs:
+            self._programs[key] = self._compile(network, parts.shape)
+        program = self._programs[key]
+        return np.asarray(program.executable(program.params, parts, jnp.asarray(arch, jnp.int32)))
+
+    @property
+    def compilations(self) -> int:
+        """How many programs were compiled."""
+        return len(self._programs)
+
+    def _parts(self, family: str, how: FourierMap | None) -> Array:
+        """What the network sees: ``(parts, n, rows, columns, channels)``."""
+        patch = self._patch(family)
+        if (patch, how) not in self._seen:
+            x = jnp.asarray(self.x, self.settings.dtype)
+            key = jax.random.key(self.settings.feature_seed)
+            seen = x[None] if how is None else fourier_images(x, key, how, patch)
+            self._seen[patch, how] = seen
+        return self._seen[patch, how]
+
+    def _patch(self, family: str) -> tuple[int, int]:
+        if family == "pit":
+            return pit.PATCH_SIZE, pit.STRIDE
+        return self.settings.patch_size, self.settings.patch_size
+
+    def _network(
+        self, family: str, arch: Int[np.ndarray, " genes"], how: FourierMap | None
+    ) -> Network:
+        content = how is not None and how.where == "patch_content"
+        size, stride = (1, 1) if content else self._patch(family)
+        settings = self.settings
+        if family == "pit":
+            shape = class_of(arch, settings.num_shape_classes)
+            return PiT(settings.num_classes, shape, size, stride)
+        _ = autoformer.decode(arch, settings.space)
+        return AutoFormer(settings.space, settings.num_classes, size)
+
+    def _draw(self, network: Network, image: tuple[int, ...]) -> Any:
+        """Draws the weights of a family once; shape classes of PiT take their part of them."""
+        is_pit = isinstance(network, PiT)
+        whole = network.clone(shape=widest()) if is_pit else network
+        if (whole, image) not in self._drawn:
+            x = jnp.zeros((1, *image), self.settings.dtype)
+            key = jax.random.key(self.settings.init_seed)
+            drawn = jax.jit(whole.init)(key, x, jnp.zeros(_genes(whole), jnp.int32))["params"]
+            self._drawn[whole, image] = drawn
+        drawn = self._drawn[whole, image]
+        return class_params(drawn, network, image) if is_pit else drawn
+
+    def _compile(self, network: Network, shape: tuple[int, ...]) -> Program:
+        settings = self.settings
+        params = self._draw(network, shape[2:])
+        program = jax.jit(partial(_mean_kernel, network, settings))
+        shapes = (
+            jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params),
+            jax.ShapeDtypeStruct(shape, settings.dtype),
+            jax.ShapeDtypeStruct((_genes(network),), jnp.int32),
+        )
+        estimate = estimate_memory(program, *shapes)
+        self.say(f"{type(network).__name__} on {shape[2:]}: memory {estimate}; compiling ...")
+        start = time.perf_counter()
+        executable = program.lower(*shapes).compile()
+        check_memory(executable_bytes(executable), estimate.available, settings.tile)
+        seconds = time.perf_counter() - start
+        self.say(f"compiled in {seconds:.1f} s")
+        return Program(params, executable, estimate, seconds)
+
+
+def _genes(network: Network) -> int:
+    """Length of an encoding."""
+    return len(pit.GENE_SIZES if isinstance(network, PiT) else network.space.sizes)
+
+
+def _mean_kernel(
+    network: Network,
+    settings: ViTSettings,
+    params: Any,
+    parts: Float[Array, "parts n h w c"],
+    arch: Int[Array, " genes"],
+) -> Float[Array, "n n"]:
+    def apply_fn(params: Any, x: Array) -> Array:
+        if isinstance(network, PiT):
+            return pit_network.logits(network, params, x, arch)
+        return autoformer_network.logits(network, params, x, arch)
+
+    covered = gram_coverage(apply_fn, params, parts[0])
+    if covered.uncovered:
+        name, why = next(iter(covered.uncovered.items()))
+        raise InputError("network", f"{'/'.join(name)}: {why}", "give its layer a Gram rule")
+    places, outputs, tile = select(covered.places, "all"), settings.outputs, settings.tile
+
+    def kernel(x: Array) -> Array:
+        if tile is None or tile >= len(x):
+            return total(gram_kernels(apply_fn, params, x, places, outputs=outputs))
+        return total(
+            tiled_gram_kernels(apply_fn, params, x, None, places, outputs=outputs, tile=tile)
+        )
+
+    with at_precision(settings.matmul_precision):
+        return lax.map(kernel, parts).mean(axis=0)
