@@ -74,17 +74,30 @@ def lga_centred(gram: LabelledGram) -> Score:
         JMLR 13 (2012); as CKA in Kornblith et al., ICML 2019, arXiv 1905.00414.
     """
     kernel, target = gram.unit_NxN, gram.same_label_NxN
-    return _cosine(_double_centred(kernel), _double_centred(target), kernel, gram.eps)
+    return _cosine(double_centred(kernel), double_centred(target), kernel, gram.eps)
+
+
+def double_centred(matrix_NxN: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Takes out the means of rows and columns: HKH with H = I - 11^T/n.
+
+    Args:
+        matrix_NxN: a kernel.
+
+    Returns:
+        The kernel of features from which their mean over the examples is taken.
+
+    Example:
+        >>> print(double_centred(np.eye(2)))
+        [[ 0.5 -0.5]
+         [-0.5  0.5]]
+    """
+    rows = matrix_NxN - matrix_NxN.mean(axis=0, keepdims=True)
+    return rows - rows.mean(axis=1, keepdims=True)
 
 
 def _pearson(gram: LabelledGram, entries_NxN: Bool[np.ndarray, "n n"]) -> Score:
     kernel, target = gram.unit_NxN[entries_NxN], gram.same_label_NxN[entries_NxN]
     return _cosine(kernel - kernel.mean(), target - target.mean(), kernel, gram.eps)
-
-
-def _double_centred(matrix_NxN: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    rows = matrix_NxN - matrix_NxN.mean(axis=0, keepdims=True)
-    return rows - rows.mean(axis=1, keepdims=True)
 
 
 def _cosine(

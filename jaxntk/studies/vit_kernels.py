@@ -6,7 +6,7 @@ each shape of what the network sees. All architectures of a family share one dra
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -71,13 +71,11 @@ class Program:
     """A compiled kernel of all architectures of a family, or of one of its shape classes.
 
     Args:
-        params: drawn weights.
         executable: ``(params, parts, arch) -> (n, n)``.
         estimate: the memory that was expected.
         compile_seconds: how long the compilation took.
     """
 
-    params: Any
     executable: Callable[[Any, Array, Array], Array]
     estimate: MemoryEstimate
     compile_seconds: float
@@ -123,8 +121,32 @@ class ViTKernels:
         key = (network, parts.shape)
         if key not in self._programs:
             self._programs[key] = self._compile(network, parts.shape)
-        program = self._programs[key]
-        return np.asarray(program.executable(program.params, parts, jnp.asarray(arch, jnp.int32)))
+        params = self._draw(network, parts.shape[2:])
+        executable = self._programs[key].executable
+        return np.asarray(executable(params, parts, jnp.asarray(arch, jnp.int32)))
+
+    def on(self, x: Float[np.ndarray, "n s s c"]) -> "ViTKernels":
+        """Returns the same kernels of other images; what is compiled and drawn is shared.
+
+        Args:
+            x: standardised square images.
+
+        Returns:
+            The kernels.
+        """
+        return replace(self, x=x, _seen={})
+
+    def seeded(self, seed: int) -> "ViTKernels":
+        """Returns the same kernels of other weights and frequencies; what is compiled is shared.
+
+        Args:
+            seed: of both.
+
+        Returns:
+            The kernels.
+        """
+        settings = replace(self.settings, init_seed=seed, feature_seed=seed)
+        return replace(self, settings=settings, _drawn={}, _seen={})
 
     @property
     def compilations(self) -> int:
@@ -160,15 +182,18 @@ class ViTKernels:
 
     def _draw(self, network: Network, image: tuple[int, ...]) -> Any:
         """Draws the weights of a family once; shape classes of PiT take their part of them."""
-        is_pit = isinstance(network, PiT)
-        whole = network.clone(shape=widest()) if is_pit else network
-        if (whole, image) not in self._drawn:
+        if (network, image) in self._drawn:
+            return self._drawn[network, image]
+        if isinstance(network, PiT) and network.shape != widest():
+            whole = self._draw(network.clone(shape=widest()), image)
+            drawn = class_params(whole, network, image)
+        else:
             x = jnp.zeros((1, *image), self.settings.dtype)
             key = jax.random.key(self.settings.init_seed)
-            drawn = jax.jit(whole.init)(key, x, jnp.zeros(_genes(whole), jnp.int32))["params"]
-            self._drawn[whole, image] = drawn
-        drawn = self._drawn[whole, image]
-        return class_params(drawn, network, image) if is_pit else drawn
+            arch = jnp.zeros(_genes(network), jnp.int32)
+            drawn = jax.jit(network.init)(key, x, arch)["params"]
+        self._drawn[network, image] = drawn
+        return drawn
 
     def _compile(self, network: Network, shape: tuple[int, ...]) -> Program:
         settings = self.settings
@@ -186,7 +211,7 @@ class ViTKernels:
         check_memory(executable_bytes(executable), estimate.available, settings.tile)
         seconds = time.perf_counter() - start
         self.say(f"compiled in {seconds:.1f} s")
-        return Program(params, executable, estimate, seconds)
+        return Program(executable, estimate, seconds)
 
 
 def _genes(network: Network) -> int:

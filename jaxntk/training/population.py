@@ -97,8 +97,8 @@ class Training(NamedTuple):
     Args:
         init: ``seeds (cells,) -> states``: draws a network for each seed, the one that is scored
             with that seed at initialisation.
-        epoch: ``(states, archs (cells, 6), x, y) -> (states, Epoch)``; the states given are used
-            up.
+        epoch: ``(states, archs (cells, genes), x, y) -> (states, Epoch)``; the states given are
+            used up.
     """
 
     init: Callable[[Any], Any]
@@ -135,15 +135,45 @@ def population_training(
     Raises:
         InputError: an unknown strategy, or no step.
     """
+
+    def draw(seed: int) -> Any:
+        return init_variables(network, jax.random.key(seed), image_shape, dtype)
+
+    return make_training(draw, batch_forward(network), recipe, steps, strategy=strategy, mesh=mesh)
+
+
+def make_training(
+    draw: Callable[[int], Any],
+    forward: Forward,
+    recipe: Recipe,
+    steps: int,
+    *,
+    strategy: Strategy | str = "map",
+    mesh: Mesh | None = None,
+) -> Training:
+    """Returns the functions that train a population of any network whose architecture is an input.
+
+    Args:
+        draw: ``seed -> {"params", "batch_stats"}``, the network that is scored with that seed at
+            initialisation.
+        forward: the network as it is trained.
+        recipe: how it is trained.
+        steps: of the whole training, for the schedule.
+        strategy: ``map`` or ``vmap``.
+        mesh: devices in a row, each of which trains an equal part of the population; None for one.
+
+    Returns:
+        The pair of functions.
+
+    Raises:
+        InputError: an unknown strategy, or no step.
+    """
     optimizer = make_optimizer(recipe, steps)
 
     def init(seeds: Sequence[int] | Int[np.ndarray, " cells"]) -> TrainState:
         # One draw a seed, by the program that scoring compiles as well.
         distinct, index = np.unique(np.asarray(seeds, np.int32), return_inverse=True)
-        drawn = [
-            init_variables(network, jax.random.key(int(seed)), image_shape, dtype)
-            for seed in distinct
-        ]
+        drawn = [draw(int(seed)) for seed in distinct]
         variables: Any = jax.tree.map(lambda *leaves: jnp.stack(leaves)[index], *drawn)
         params = variables["params"]
         state = jax.vmap(optimizer.init)(params)
@@ -152,7 +182,7 @@ def population_training(
             params, variables["batch_stats"], state, jnp.asarray(distinct[index]), epoch
         )
 
-    epoch = train_one_epoch(batch_forward(network), recipe, steps)
+    epoch = train_one_epoch(forward, recipe, steps)
     return Training(init, over_population(epoch, strategy, mesh, donate=True))
 
 
@@ -179,7 +209,7 @@ def over_population(
     """
     check_choice("strategy", strategy, get_args(Strategy))
 
-    def population(states: Any, archs: Int[Array, "cells 6"], shared: tuple) -> Any:
+    def population(states: Any, archs: Int[Array, "cells genes"], shared: tuple) -> Any:
         if strategy == "vmap":
             return jax.vmap(lambda state, arch: fn(state, arch, *shared))(states, archs)
         return lax.map(lambda pair: fn(*pair, *shared), (states, archs))
@@ -237,7 +267,10 @@ def train_one_epoch(
         return loss, (right, used)
 
     def epoch(
-        state: TrainState, arch: Int[Array, "6"], x: Float[Array, "n h w c"], y: Int[Array, " n"]
+        state: TrainState,
+        arch: Int[Array, " genes"],
+        x: Float[Array, "n h w c"],
+        y: Int[Array, " n"],
     ) -> tuple[TrainState, Epoch]:
         key_order, key_augment = epoch_keys(state.seed, state.epoch)
         order = batches(key_order, len(x), recipe)

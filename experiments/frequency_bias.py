@@ -1,0 +1,56 @@
+"""Is the kernel of a vision transformer blind to high spatial frequencies, and do ViNTKs see them?
+
+What      kernels at initialisation of a linear model of the pixels, a NAS-Bench-201 cell and a
+          vision transformer of AutoFormer's space (its NTK, and ViNTKs, which are reconstructions:
+          see jaxntk/kernels/fourier.py), of plane waves of known frequency and of natural images
+          split into rings of frequency. The number for it is the kernel's power at the upper half
+          of the frequencies over that at the lower half: 1 for the linear model, 0 for a blind one.
+Paper     Zhou and Zhu, ICASSP 2024, arXiv 2405.04536.
+Needs     cifar100: cifar100_5k1k.npz in the folder that --data-dir or JAXNTK_DATA names; another
+          file, or --data tfds:cifar100, serves as well. digits: nothing.
+Time      not measured yet; a run that was stopped goes on.
+Command   python experiments/frequency_bias.py cifar100 --out runs/frequency_bias
+          python experiments/frequency_bias.py digits --out runs/frequency_bias_digits
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxntk.studies.frequency_bias import run_frequency
+from jaxntk.studies.frequency_config import FrequencyConfig
+from jaxntk.studies.script import run_preset
+
+
+@dataclass(frozen=True)
+class Options:
+    """Look at kernels by spatial frequency."""
+
+    out: Path
+    """Folder of the run; the same folder again resumes it."""
+    config: Annotated[FrequencyConfig, tyro.conf.arg(name="")]
+    """What is computed."""
+
+
+PRESETS = {
+    "cifar100": (
+        "32 pixels, CIFAR-100, AutoFormer's smallest network",
+        Options(Path("runs/frequency_bias"), FrequencyConfig()),
+    ),
+    "digits": (
+        "16 pixels, scikit-learn's digits: everything in the package",
+        Options(
+            Path("runs/frequency_bias_digits"),
+            FrequencyConfig(
+                data="digits", side=16, frequencies=(1, 2, 3, 4, 5, 6, 7), channels=8, patch_size=2
+            ),
+        ),
+    ),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(run_preset(PRESETS, __doc__, run_frequency))

@@ -1,0 +1,282 @@
+"""Is the kernel of a vision transformer blind to high frequencies? A study from start to figure.
+
+Kernels of a linear model of the pixels, of a convolutional network and of a vision transformer (its
+NTK, and ViNTKs, which are reconstructions) are taken at initialisation, of plane waves and of
+natural images split into rings of spatial frequency. A row is one kernel of one seed; it is on disk
+before the next is begun.
+"""
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from jaxntk.data.batches import make_batch, resized, standardize
+from jaxntk.data.images import load_images
+from jaxntk.data.plane_waves import PlaneWaves, plane_waves
+from jaxntk.errors import InputError
+from jaxntk.kernels.fourier import ViNTK, bands, combine
+from jaxntk.metrics.alignment import double_centred
+from jaxntk.metrics.dynamics import cosine
+from jaxntk.metrics.frequency import (
+    frequency_response,
+    learned_parts,
+    phase_targets,
+)
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.results.frequency_plot import frequency_figure
+from jaxntk.results.frequency_table import frequency_table, summary_rows
+from jaxntk.results.rows import (
+    append_row,
+    number_or_none,
+    write_bytes_atomic,
+    write_json_atomic,
+)
+from jaxntk.results.vintk_table import table_csv
+from jaxntk.spaces import autoformer
+from jaxntk.studies import run_folder
+from jaxntk.studies.config import parse_arch
+from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
+from jaxntk.studies.progress import track
+from jaxntk.studies.scoring import KernelSettings, compile_kernel
+from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
+
+NAME = "frequency_bias"
+FIGURE, TABLE = "frequency_bias.png", "frequency_bias.csv"
+KEYS = ("model", "seed")
+"""Fields that identify a row."""
+LINEAR, CNN, VIT = "linear model", "CNN", "ViT"
+CHANNELS, CLASSES = 3, 10
+TIMES = tuple(np.geomspace(0.01, 100, 81).tolist())
+"""Of gradient flow, in units of the inverse mean eigenvalue."""
+
+KernelOf = Callable[[Float[np.ndarray, "n s s c"]], Float[np.ndarray, "n n"]]
+
+
+@dataclass(frozen=True, eq=False)
+class FrequencyStudy:
+    """Everything a configuration determines before the first kernel.
+
+    Args:
+        config: the configuration.
+        waves: plane waves.
+        natural: rings of natural images, low frequencies first, and the images themselves last.
+        digest: SHA-256 of both.
+    """
+
+    config: FrequencyConfig
+    waves: PlaneWaves
+    natural: Float[np.ndarray, "parts n s s c"]
+    digest: str
+
+
+def run_frequency(
+    config: FrequencyConfig, out: Path, *, command: str, console: Console
+) -> dict[str, Any]:
+    """Takes every kernel of a configuration and draws what it sees of each frequency.
+
+    The same folder again goes on with what is missing.
+
+    Args:
+        config: the configuration.
+        out: folder of the run.
+        command: the line that starts it again.
+        console: where progress and results are shown.
+
+    Returns:
+        The summary, as written to ``summary.json``.
+
+    Raises:
+        InputError: anything wrong with configuration, data or folder.
+    """
+    start = time.perf_counter()
+    study = prepare(config)
+    record = run_folder.Record(
+        experiment=NAME, command=command, config=config, data_sha256=study.digest
+    )
+    run_folder.open_run(out, record, validate_frequency)
+    path = out / run_folder.SCORES
+    done = set(run_folder.rows_by_key(path, KEYS))
+    todo = [(model, seed) for seed in config.seeds for model in model_names(config)]
+    todo = [key for key in todo if key not in done]
+    if todo:
+        rows = frequency_rows(study, todo, console)
+        for _, row in zip(track(todo, "kernels", console), rows, strict=True):
+            append_row(path, row)
+    found = run_folder.rows_by_key(path, KEYS)
+    rows = [found[model, seed] for model in model_names(config) for seed in config.seeds]
+    summary = {
+        "experiment": NAME,
+        "data": {"name": config.data, "num_images": config.num_images, "side": config.side},
+        "models": summary_rows(rows),
+        "seconds": time.perf_counter() - start,
+    }
+    picture = io.BytesIO()
+    frequency_figure(rows, TIMES).savefig(picture, dpi=150)
+    write_bytes_atomic(out / FIGURE, picture.getvalue())
+    write_bytes_atomic(out / TABLE, table_csv(summary["models"]).encode())
+    write_json_atomic(out / run_folder.SUMMARY, summary)
+    console.print(frequency_table(summary["models"]))
+    console.print(f"table and figure: {out}", soft_wrap=True, highlight=False)
+    return summary
+
+
+def prepare(config: FrequencyConfig) -> FrequencyStudy:
+    """Checks a configuration and makes its images; writes nothing.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: anything wrong with the configuration or the data.
+    """
+    validate_frequency(config)
+    if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        cure = "call jax.config.update('jax_enable_x64', True) first"
+        raise InputError("dtype", config.dtype, cure)
+    waves = plane_waves(
+        config.side,
+        config.frequencies,
+        orientations=config.orientations,
+        phases=config.phases,
+        channels=CHANNELS,
+    )
+    dataset, _ = standardize(load_images(config.data, data_dir=config.data_dir))
+    batch = resized(make_batch(dataset, config.num_images, seed=config.batch_seed), config.side)
+    colours = np.repeat(batch.x, CHANNELS, axis=-1) if batch.x.shape[-1] == 1 else batch.x
+    rings = np.asarray(bands(jnp.asarray(colours), config.num_bands))
+    natural = np.concatenate([rings, colours[None]])
+    return FrequencyStudy(config, waves, natural, run_folder.digest_of(waves.x, natural))
+
+
+def model_names(config: FrequencyConfig) -> list[str]:
+    """Lists the kernels of a configuration.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        Their names, as rows and figure have them.
+    """
+    vintks = [f"{VIT}, {ViNTK.parse(text)}" for text in config.vintks]
+    return [LINEAR, CNN, f"{VIT}, NTK", *vintks]
+
+
+def frequency_rows(
+    study: FrequencyStudy, todo: list[tuple[str, int]], console: Console
+) -> Iterator[dict[str, Any]]:
+    """Takes kernels and reads off what they see.
+
+    Args:
+        study: the study.
+        todo: model and seed of each row.
+        console: told of what is compiled.
+
+    Yields:
+        The rows, in this order.
+
+    Raises:
+        InputError: a kernel does not fit into memory.
+    """
+    config = study.config
+    cnn: dict[int, Any] = {}
+    vit = _vit(config, lambda line: console.print(line, highlight=False))
+    seeded = {seed: vit.seeded(seed) for seed in config.seeds}
+
+    def kernel_of(model: str, seed: int) -> KernelOf:
+        if model == LINEAR:
+            return _linear
+        if model == CNN:
+            return lambda x: _cnn(config, cnn, x, seed)
+        name = model.removeprefix(f"{VIT}, ")
+        how = None if name == "NTK" else ViNTK.parse(name)
+        return _vit_kernel(config, seeded[seed], how)
+
+    for model, seed in todo:
+        start = time.perf_counter()
+        row = _row(study, kernel_of(model, seed))
+        yield {"model": model, "seed": seed} | row | {"seconds": time.perf_counter() - start}
+
+
+def _row(study: FrequencyStudy, kernel: KernelOf) -> dict[str, Any]:
+    """Reads off what a kernel sees of plane waves and of the rings of natural images."""
+    waves, natural = study.waves, study.natural
+    gram = np.asarray(kernel(waves.x), np.float64)
+    response = frequency_response(gram, waves.frequency, waves.wave)
+    targets = phase_targets(waves.frequency, waves.phase)
+    learned = learned_parts(gram, targets, np.array(TIMES))
+    parts, num = natural.shape[:2]
+    joint = np.asarray(kernel(natural.reshape(parts * num, *natural.shape[2:])), np.float64)
+    blocks = [joint[at : at + num, at : at + num] for at in range(0, parts * num, num)]
+    energies = [float(np.mean(np.var(ring, axis=0))) for ring in natural[:-1]]
+    power = [
+        float(np.trace(block) - block.mean() * num) / num / energy
+        for block, energy in zip(blocks, energies, strict=False)
+    ]
+    return {
+        "frequencies": response.frequencies.tolist(),
+        "power": [float(p) for p in response.power],
+        "visibility": [number_or_none(v) for v in response.visibility],
+        "top_energy": [float(e) for e in response.top_energy],
+        "high_over_low": number_or_none(response.high_over_low),
+        "learned": [[float(part) for part in each] for each in learned.T],
+        "band_energy": energies,
+        "band_power": power,
+        "band_alignment": [
+            cosine(double_centred(block), double_centred(blocks[-1])).to_json()["value"]
+            for block in blocks[:-1]
+        ],
+    }
+
+
+def _linear(x: Float[np.ndarray, "n s s c"]) -> Float[np.ndarray, "n n"]:
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    return flat @ flat.T / flat.shape[1]
+
+
+def _cnn(
+    config: FrequencyConfig, compiled: dict[int, Any], x: np.ndarray, seed: int
+) -> Float[np.ndarray, "n n"]:
+    if len(x) not in compiled:
+        sizes = (CLASSES, config.channels, config.cells_per_stage)
+        network = NasBench201(*sizes, BatchNormMode.FROZEN)
+        settings = KernelSettings(batch_norm="frozen", parameters="all", dtype=config.dtype)
+        compiled[len(x)] = compile_kernel(network, settings, x)
+    kernel = replace(compiled[len(x)], x=jnp.asarray(x, config.dtype))
+    return kernel(parse_arch(config.cell), seed)
+
+
+def _vit(config: FrequencyConfig, say: Callable[[str], None]) -> ViTKernels:
+    settings = ViTSettings(
+        num_classes=CLASSES,
+        dtype=config.dtype,
+        space=config.autoformer_space,
+        patch_size=config.patch_size,
+    )
+    return ViTKernels(settings, np.zeros((1, config.side, config.side, CHANNELS), np.float32), say)
+
+
+def _vit_kernel(config: FrequencyConfig, kernels: ViTKernels, how: ViNTK | None) -> KernelOf:
+    arch = autoformer.from_string(config.vit, config.autoformer_space)
+
+    def kernel(x: Float[np.ndarray, "n s s c"]) -> Float[np.ndarray, "n n"]:
+        seen = kernels.on(x)
+        if how is None:
+            return seen("autoformer", arch)
+        fourier = seen("autoformer", arch, how.map).astype(np.float64)
+        if how.combine == "fourier_only":
+            return fourier
+        return combine(seen("autoformer", arch).astype(np.float64), fourier, how)
+
+    return kernel

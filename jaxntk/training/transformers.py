@@ -1,0 +1,92 @@
+"""Trains a population of vision transformers of AutoFormer's space, by the same epoch as cells.
+
+A transformer keeps no statistics of a batch: it is trained, tested and scored as the same function.
+Weights that an architecture does not use get no gradient; a recipe's weight decay shrinks them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from jaxntk.networks.autoformer import AutoFormer, logits
+from jaxntk.training.evaluate import accuracy_of
+from jaxntk.training.population import (
+    Strategy,
+    Training,
+    TrainState,
+    make_training,
+    over_population,
+)
+from jaxntk.training.recipe import Recipe
+
+
+def transformer_training(
+    network: AutoFormer,
+    recipe: Recipe,
+    steps: int,
+    image_shape: tuple[int, ...],
+    dtype: jnp.dtype,
+    *,
+    strategy: Strategy | str = "map",
+    mesh: Mesh | None = None,
+) -> Training:
+    """Returns the functions that begin the training of transformers and train them for an epoch.
+
+    Args:
+        network: the network of the space.
+        recipe: how it is trained.
+        steps: of the whole training, for the schedule.
+        image_shape: height, width, channels.
+        dtype: of the parameters.
+        strategy: ``map`` or ``vmap``.
+        mesh: devices in a row, each of which trains an equal part of the population; None for one.
+
+    Returns:
+        The pair of functions, as of :func:`~jaxntk.training.population.make_training`.
+
+    Raises:
+        InputError: an unknown strategy, no step, or images that patches do not tile.
+    """
+    x, arch = jnp.zeros((1, *image_shape), dtype), jnp.zeros(len(network.space.sizes), jnp.int32)
+    init = jax.jit(network.init)
+
+    def draw(seed: int) -> dict[str, Any]:
+        return {"params": init(jax.random.key(seed), x, arch)["params"], "batch_stats": {}}
+
+    def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
+        return logits(network, params, x, arch), batch_stats
+
+    return make_training(draw, forward, recipe, steps, strategy=strategy, mesh=mesh)
+
+
+def make_transformer_evaluation(
+    network: AutoFormer, strategy: Strategy | str = "map", mesh: Mesh | None = None
+) -> Callable[..., dict[str, Float[Array, " cells"]]]:
+    """Returns the function that tests a population of transformers, compiled at its first call.
+
+    Args:
+        network: the network of the space.
+        strategy: ``map`` or ``vmap``.
+        mesh: devices in a row, each of which tests an equal part of the population; None for one.
+
+    Returns:
+        ``(states, archs (cells, genes), splits) -> {split: (cells,)}``: for each split, a pair of
+        images and labels, the fraction between 0 and 1 that is classified right.
+
+    Raises:
+        InputError: an unknown strategy.
+    """
+
+    def test(
+        state: TrainState, arch: Array, splits: Mapping[str, tuple[Array, Array]]
+    ) -> dict[str, Array]:
+        def predict(x: Array) -> Array:
+            return logits(network, state.params, x, arch)
+
+        return {name: accuracy_of(predict, *split) for name, split in splits.items()}
+
+    return over_population(test, strategy, mesh)
