@@ -10,10 +10,12 @@ from jaxntk.search.algorithm import (
 )
 from jaxntk.search.evolution import genetic_algorithm, random_search, regularised_evolution
 from jaxntk.search.pareto import front_numbers, pareto_front
+from jaxntk.search.pruning import Pruning, pruning
 from jaxntk.search.space import SearchSpace, code_of, limited
 
 __all__ = [
     "History",
+    "Pruning",
     "Search",
     "SearchSpace",
     "best_so_far",
@@ -23,6 +25,7 @@ __all__ = [
     "genetic_algorithm",
     "limited",
     "pareto_front",
+    "pruning",
     "random_search",
     "regularised_evolution",
     "run_search",
