@@ -28,10 +28,19 @@ from jaxntk.spaces.nasbench201 import (
 )
 
 FILE = "digits201.npz"
-SPLITS = ("train", "valid", "test")
 NUM_TEST = 500
-IMAGES = {"valid": COPIES["valid"] * NUM_VALID, "test": COPIES["test"] * NUM_TEST}
+SHOWN = 960
+"""Images that an epoch trains on: 15 steps of 64."""
+IMAGES = {
+    "train": SHOWN,
+    "valid": COPIES["valid"] * NUM_VALID,
+    "test": COPIES["test"] * NUM_TEST,
+}
 """Images that the counts of a split are out of."""
+LOSS_UNIT, SECONDS_UNIT = 1e-4, 1e-2
+"""Nats and seconds that losses and times are stored in multiples of, as 16-bit integers."""
+NO_LOSS = np.iinfo(np.uint16).max
+"""Stored for a loss that was not finite."""
 TRUTHS = ("digits201/test", "digits201/valid")
 """What a ranking can be held against: accuracies after the last epoch, means over seeds."""
 NETWORK = {
@@ -53,8 +62,8 @@ class Digits201Table:
         function: number of the function of each training.
         seed: seed of each training.
         finite: whether its weights stayed finite.
-        right: for ``valid`` and ``test``, how many images were classified right after each epoch.
-        train: accuracy on the training images of each epoch, as they came, in percent.
+        right: how many images were classified right: of ``valid`` and ``test`` after each epoch, of
+            ``train`` during it, as they came.
         loss: mean training loss of each epoch; NaN where it was not finite.
         seconds: that a training took, with its tests, on one CPU core.
     """
@@ -64,7 +73,6 @@ class Digits201Table:
     seed: Integer[np.ndarray, " trainings"]
     finite: np.ndarray
     right: Mapping[str, Integer[np.ndarray, "trainings epochs"]]
-    train: np.ndarray
     loss: np.ndarray
     seconds: np.ndarray
 
@@ -75,7 +83,7 @@ class Digits201Table:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Seeds that occur; every cell has the first."""
+        """Seeds that occur; every cell has the first three."""
         return tuple(int(seed) for seed in np.unique(self.seed))
 
     def costs(self, archs: ArchLike) -> Costs:
@@ -124,9 +132,7 @@ class Digits201Table:
         Raises:
             InputError: not cells, an unknown split or epoch, or a cell not trained from that seed.
         """
-        check_choice("split", split, SPLITS)
-        if split == "train":
-            return self._look_up(self.train.astype(np.float64), archs, epoch, seed)
+        check_choice("split", split, tuple(IMAGES))
         counts = self.right[split].astype(np.float64)
         return self._look_up(100 * counts / IMAGES[split], archs, epoch, seed)
 
@@ -205,7 +211,10 @@ def read_table(path: Path) -> Digits201Table:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         right = {name: arrays.pop(name) for name in IMAGES}
-        return Digits201Table(right=right, **arrays)
+        stored = arrays.pop("loss")
+        loss = np.where(stored == NO_LOSS, np.nan, LOSS_UNIT * stored)
+        seconds = SECONDS_UNIT * arrays.pop("seconds")
+        return Digits201Table(right=right, loss=loss, seconds=seconds, **arrays)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError("table", f"{path} ({error})", "install the package anew") from error
 
@@ -232,14 +241,20 @@ def table_arrays(
     missing = int(function_of.max()) + 1 - len(np.unique(function))
     if missing:
         raise InputError("rows", f"{missing} functions without a training", "train all of them")
-    losses = [[np.nan if loss is None else loss for loss in row["loss"]] for row in rows]
+    losses = np.array([
+        [np.nan if loss is None else loss / LOSS_UNIT for loss in row["loss"]] for row in rows
+    ])
+    right = {name: [row[name] for row in rows] for name in IMAGES if name != "train"}
+    right["train"] = [[SHOWN * part for part in row["train"]] for row in rows]
+    columns = {
+        "function": function,
+        "seconds": [row["seconds"] / SECONDS_UNIT for row in rows],
+        "loss": np.where(np.isnan(losses), NO_LOSS, np.minimum(losses, NO_LOSS - 1)),
+        **right,
+    }
     return {
         "function_of": function_of.astype(np.uint16),
-        "function": function[order].astype(np.uint16),
         "seed": np.array([row["seed"] for row in rows], np.int32)[order],
         "finite": np.array([row["finite"] for row in rows])[order],
-        "train": (100 * np.array([row["train"] for row in rows], np.float32))[order],
-        "loss": np.array(losses, np.float32)[order],
-        "seconds": np.array([row["seconds"] for row in rows], np.float32)[order],
-        **{name: np.array([row[name] for row in rows], np.uint16)[order] for name in IMAGES},
+        **{name: np.rint(column)[order].astype(np.uint16) for name, column in columns.items()},
     }

@@ -20,7 +20,7 @@ from jaxtyping import Int
 from rich.console import Console
 
 from jaxntk.data.batches import standardize
-from jaxntk.data.digits201 import IMAGES, NETWORK, table_arrays
+from jaxntk.data.digits201 import NETWORK, table_arrays
 from jaxntk.data.images import load_images
 from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
@@ -52,7 +52,8 @@ REPEATED = 300
 """Functions trained from MORE_SEEDS too."""
 CHUNK = 16
 """Trainings between two writes."""
-SPLITS = tuple(IMAGES)
+SPLITS = ("valid", "test")
+"""What a network is tested on after every epoch."""
 SEEN = 500
 """Training images that a tested network takes its batch statistics from."""
 
