@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Float64, Int, Integer
 
 from jaxntk.data.distorted_digits import COPIES, NUM_VALID
-from jaxntk.errors import InputError, check_choice
+from jaxntk.data.trainings import Trainings, pack, unpack
+from jaxntk.errors import InputError
 from jaxntk.spaces.nasbench201 import (
     ArchLike,
     Costs,
@@ -28,9 +29,14 @@ from jaxntk.spaces.nasbench201 import (
 )
 
 FILE = "digits201.npz"
-SPLITS = ("train", "valid", "test")
 NUM_TEST = 500
-IMAGES = {"valid": COPIES["valid"] * NUM_VALID, "test": COPIES["test"] * NUM_TEST}
+SHOWN = 960
+"""Images that an epoch trains on: 15 steps of 64."""
+IMAGES = {
+    "train": SHOWN,
+    "valid": COPIES["valid"] * NUM_VALID,
+    "test": COPIES["test"] * NUM_TEST,
+}
 """Images that the counts of a split are out of."""
 TRUTHS = ("digits201/test", "digits201/valid")
 """What a ranking can be held against: accuracies after the last epoch, means over seeds."""
@@ -50,33 +56,25 @@ class Digits201Table:
 
     Args:
         function_of: number of the function that each cell of the space computes.
-        function: number of the function of each training.
-        seed: seed of each training.
-        finite: whether its weights stayed finite.
-        right: for ``valid`` and ``test``, how many images were classified right after each epoch.
-        train: accuracy on the training images of each epoch, as they came, in percent.
-        loss: mean training loss of each epoch; NaN where it was not finite.
-        seconds: that a training took, with its tests, on one CPU core.
+        trainings: of the functions; every one has the first three seeds.
     """
 
     function_of: Integer[np.ndarray, " cells"]
-    function: Integer[np.ndarray, " trainings"]
-    seed: Integer[np.ndarray, " trainings"]
-    finite: np.ndarray
-    right: Mapping[str, Integer[np.ndarray, "trainings epochs"]]
-    train: np.ndarray
-    loss: np.ndarray
-    seconds: np.ndarray
+    trainings: Trainings
 
-    @property
-    def epochs(self) -> int:
-        """Epochs of each training."""
-        return self.loss.shape[1]
+    def functions(self, archs: ArchLike) -> Integer[np.ndarray, " num"]:
+        """Returns the numbers of the functions that cells compute.
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds that occur; every cell has the first."""
-        return tuple(int(seed) for seed in np.unique(self.seed))
+        Args:
+            archs: one row of six operations a cell.
+
+        Returns:
+            A number a cell.
+
+        Raises:
+            InputError: not cells.
+        """
+        return self.function_of[indices_of(check_archs(archs))]
 
     def costs(self, archs: ArchLike) -> Costs:
         """Counts parameters, FLOPs and convolutions of the networks that were trained.
@@ -105,7 +103,7 @@ class Digits201Table:
         Raises:
             InputError: not cells.
         """
-        return self._trainings(archs, seed) >= 0
+        return self.trainings.has_seed(self.functions(archs), seed)
 
     def accuracy(
         self, archs: ArchLike, split: str, *, epoch: int | None = None, seed: int | None = None
@@ -115,7 +113,7 @@ class Digits201Table:
         Args:
             archs: one row of six operations a cell.
             split: ``train`` (as the images came in that epoch), ``valid`` or ``test``.
-            epoch: epochs done, 1 to ``epochs``; None for all of them.
+            epoch: epochs done, 1 to 8; None for all of them.
             seed: of the training; None for the mean over all trainings of a cell.
 
         Returns:
@@ -124,11 +122,7 @@ class Digits201Table:
         Raises:
             InputError: not cells, an unknown split or epoch, or a cell not trained from that seed.
         """
-        check_choice("split", split, SPLITS)
-        if split == "train":
-            return self._look_up(self.train.astype(np.float64), archs, epoch, seed)
-        counts = self.right[split].astype(np.float64)
-        return self._look_up(100 * counts / IMAGES[split], archs, epoch, seed)
+        return self.trainings.accuracy(self.functions(archs), split, epoch=epoch, seed=seed)
 
     def loss_of(
         self, archs: ArchLike, *, epoch: int | None = None, seed: int | None = None
@@ -137,7 +131,7 @@ class Digits201Table:
 
         Args:
             archs: one row of six operations a cell.
-            epoch: 1 to ``epochs``; None for the last.
+            epoch: 1 to 8; None for the last.
             seed: of the training; None for the mean over all trainings of a cell.
 
         Returns:
@@ -146,31 +140,7 @@ class Digits201Table:
         Raises:
             InputError: not cells, an unknown epoch, or a cell not trained from that seed.
         """
-        return self._look_up(self.loss.astype(np.float64), archs, epoch, seed)
-
-    def _look_up(
-        self, values: np.ndarray, archs: ArchLike, epoch: int | None, seed: int | None
-    ) -> Float64[np.ndarray, " num"]:
-        epoch = self.epochs if epoch is None else epoch
-        if not 1 <= epoch <= self.epochs:
-            raise InputError("epoch", epoch, f"give 1 to {self.epochs}")
-        column = values[:, epoch - 1]
-        functions = self.function_of[indices_of(check_archs(archs))]
-        if seed is None:
-            sums = np.bincount(self.function, column)
-            return (sums / np.bincount(self.function))[functions]
-        found = self._trainings(archs, seed)
-        if (found < 0).any():
-            got = f"{seed}, which {int((found < 0).sum())} of {len(found)} cells lack"
-            raise InputError("seed", got, f"give {self.seeds[0]}, or None for the mean")
-        return column[found]
-
-    def _trainings(self, archs: ArchLike, seed: int) -> np.ndarray:
-        """Returns the training of each cell from a seed, or -1."""
-        at = np.full(int(self.function_of.max()) + 1, -1)
-        mine = np.flatnonzero(self.seed == seed)
-        at[self.function[mine]] = mine
-        return at[self.function_of[indices_of(check_archs(archs))]]
+        return self.trainings.loss_of(self.functions(archs), epoch=epoch, seed=seed)
 
 
 @cache
@@ -204,8 +174,7 @@ def read_table(path: Path) -> Digits201Table:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        right = {name: arrays.pop(name) for name in IMAGES}
-        return Digits201Table(right=right, **arrays)
+        return Digits201Table(arrays["function_of"], unpack(arrays, IMAGES))
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError("table", f"{path} ({error})", "install the package anew") from error
 
@@ -216,7 +185,7 @@ def table_arrays(
     """Packs trainings into the arrays of the table.
 
     Args:
-        rows: of :func:`jaxntk.studies.digits201.trainings`.
+        rows: a row a training, as :mod:`jaxntk.studies.digits201` writes them.
         function_of: number of the function that each cell of the space computes.
 
     Returns:
@@ -227,19 +196,5 @@ def table_arrays(
     """
     rows = list(rows)
     cells = np.stack([parse_ops(row["ops"]) for row in rows])
-    function = function_of[indices_of(cells)]
-    order = np.lexsort(([row["seed"] for row in rows], function))
-    missing = int(function_of.max()) + 1 - len(np.unique(function))
-    if missing:
-        raise InputError("rows", f"{missing} functions without a training", "train all of them")
-    losses = [[np.nan if loss is None else loss for loss in row["loss"]] for row in rows]
-    return {
-        "function_of": function_of.astype(np.uint16),
-        "function": function[order].astype(np.uint16),
-        "seed": np.array([row["seed"] for row in rows], np.int32)[order],
-        "finite": np.array([row["finite"] for row in rows])[order],
-        "train": (100 * np.array([row["train"] for row in rows], np.float32))[order],
-        "loss": np.array(losses, np.float32)[order],
-        "seconds": np.array([row["seconds"] for row in rows], np.float32)[order],
-        **{name: np.array([row[name] for row in rows], np.uint16)[order] for name in IMAGES},
-    }
+    packed = pack(rows, function_of[indices_of(cells)], int(function_of.max()) + 1, IMAGES)
+    return {"function_of": function_of.astype(np.uint16), **packed}

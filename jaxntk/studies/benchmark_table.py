@@ -4,18 +4,22 @@ A training is one row of a JSON-lines file, written at once. A run that was stop
 what has no row, and several processes can share the work as shards.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.results.rows import append_row, read_rows
+from jaxntk.results.rows import append_row, number_or_none, read_rows
 from jaxntk.studies.progress import track
 from jaxntk.studies.run_folder import make_folder
 from jaxntk.studies.shards import Shard
+from jaxntk.training.population import Training
 
 
 class Task(NamedTuple):
@@ -28,6 +32,24 @@ class Task(NamedTuple):
 
     name: str
     seed: int
+
+
+class Programs(NamedTuple):
+    """The images on the device, and what is compiled for them.
+
+    Args:
+        images: to train on, with their labels.
+        splits: images and labels to test on, by name.
+        training: of a chunk of architectures.
+        test: ``(states, archs) -> {split: fractions right}``.
+        encode: ``names -> archs (num, genes)``.
+    """
+
+    images: tuple[jax.Array, jax.Array]
+    splits: dict[str, tuple[jax.Array, jax.Array]]
+    training: Training
+    test: Callable[[Any, jax.Array], dict[str, jax.Array]]
+    encode: Callable[[Sequence[str]], jax.Array]
 
 
 @dataclass(frozen=True)
@@ -121,6 +143,58 @@ def complete(benchmark: Benchmark, out: Path) -> list[dict[str, Any]]:
             cure = "run it to its end, in a folder of its own"
             raise InputError("out", f"{out}, where {count} {what}", cure)
     return rows
+
+
+def trained_rows(
+    todo: Sequence[Task], programs: Programs, *, field: str, epochs: int, chunk: int
+) -> Iterator[dict[str, Any]]:
+    """Trains chunk by chunk.
+
+    Args:
+        todo: what is trained.
+        programs: the compiled functions.
+        field: of a row, that holds the name of the architecture.
+        epochs: of each training.
+        chunk: trainings between two writes.
+
+    Yields:
+        A row a training, with its name, ``seed``, ``finite``, ``seconds`` and, a number an epoch,
+        ``loss``, ``train`` (fraction right, as the images came) and for each split how many images
+        were classified right.
+    """
+    x, y = programs.images
+    for start in range(0, len(todo), chunk):
+        tasks = list(todo[start : start + chunk])
+        # The last chunk is filled up, as another size would compile anew.
+        filled = tasks + tasks[-1:] * (chunk - len(tasks))
+        archs = programs.encode([task.name for task in filled])
+        begun = time.perf_counter()
+        states, found = programs.training.init([task.seed for task in filled]), []
+        finite = np.ones(len(filled), bool)
+        for _ in range(epochs):
+            states, epoch = programs.training.epoch(states, archs, x, y)
+            tested = programs.test(states, archs)
+            right = {
+                name: np.asarray(tested[name]) * len(labels)
+                for name, (_, labels) in programs.splits.items()
+            }
+            found.append({"loss": epoch.loss, "train": epoch.accuracy, **right})
+            finite = np.asarray(epoch.finite)
+        seconds = (time.perf_counter() - begun) / chunk
+        for at, task in enumerate(tasks):
+            yield {
+                field: task.name,
+                "seed": task.seed,
+                "finite": bool(finite[at]),
+                "seconds": seconds,
+                "loss": [_rounded(row["loss"][at]) for row in found],
+                "train": [round(float(row["train"][at]), 4) for row in found],
+            } | {name: [round(float(row[name][at])) for row in found] for name in programs.splits}
+
+
+def _rounded(loss: Any) -> float | None:
+    finite = number_or_none(loss)
+    return finite if finite is None else round(finite, 5)
 
 
 def _found(benchmark: Benchmark, rows: Iterable[dict[str, Any]]) -> Iterator[Task]:

@@ -1,36 +1,31 @@
 """Makes Digits-201: trains every distinct cell of NAS-Bench-201 on distorted digits.
 
 4,930 functions stand for the 15,625 cells (:func:`~jaxntk.spaces.nasbench201.function_form`); each
-is trained from one seed, and `REPEATED` of them, drawn at random, from three. A training is one row
-of a JSON-lines file; a run that was stopped goes on with what has no row, and several processes can
-share the work as shards.
+is trained from three seeds, as one training says little, and `REPEATED` of them, drawn at random,
+from six, so that means of three can be held against each other. How a run goes on:
+:mod:`jaxntk.studies.benchmark_table`.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
-from rich.console import Console
 
 from jaxntk.data.batches import standardize
-from jaxntk.data.digits201 import IMAGES, NETWORK, table_arrays
+from jaxntk.data.digits201 import NETWORK, table_arrays
 from jaxntk.data.images import load_images
-from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-from jaxntk.results.rows import append_row, archive, number_or_none, read_rows, write_bytes_atomic
+from jaxntk.results.rows import archive, write_bytes_atomic
 from jaxntk.spaces import nasbench201
+from jaxntk.studies.benchmark_table import Benchmark, Programs, Task, complete, trained_rows
 from jaxntk.studies.config import TRUTH_SEED
-from jaxntk.studies.progress import track
-from jaxntk.studies.run_folder import make_folder
-from jaxntk.studies.shards import Shard
 from jaxntk.training.evaluate import make_evaluation
-from jaxntk.training.population import Training, population_training, steps_of
+from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import Recipe
 
 CHANNELS, CELLS_PER_STAGE = NETWORK["channels"], NETWORK["cells_per_stage"]
@@ -44,27 +39,17 @@ RECIPE = Recipe(
     augmentation="crop",
     pad=1,
 )
-SEEDS = (TRUTH_SEED, TRUTH_SEED + 1, TRUTH_SEED + 2)
-"""No cell is scored with the weights that a training of the table began with."""
-REPEATED = 500
-"""Functions trained from every seed; the others from the first."""
+SEEDS = tuple(range(TRUTH_SEED, TRUTH_SEED + 3))
+"""Of every function. No cell is scored with the weights that a training of the table began with."""
+MORE_SEEDS = tuple(range(TRUTH_SEED + 3, TRUTH_SEED + 6))
+REPEATED = 300
+"""Functions trained from MORE_SEEDS too."""
 CHUNK = 16
 """Trainings between two writes."""
-SPLITS = tuple(IMAGES)
+SPLITS = ("valid", "test")
+"""What a network is tested on after every epoch."""
 SEEN = 500
 """Training images that a tested network takes its batch statistics from."""
-
-
-class Task(NamedTuple):
-    """One training.
-
-    Args:
-        ops: the cell, as six digits.
-        seed: of weights, order of images and augmentation.
-    """
-
-    ops: str
-    seed: int
 
 
 @cache
@@ -85,41 +70,12 @@ def distinct_functions() -> tuple[Int[np.ndarray, "functions 6"], Int[np.ndarray
 
 
 def all_tasks() -> list[Task]:
-    """Lists every training of the benchmark; those from several seeds come first."""
+    """Lists every training of the benchmark, those of the first seed first."""
     functions, _ = distinct_functions()
     names = [nasbench201.format_ops(arch) for arch in functions]
     order = np.random.default_rng(0).permutation(len(names))
-    repeated = [Task(names[at], seed) for at in order[:REPEATED] for seed in SEEDS]
-    return repeated + [Task(names[at], SEEDS[0]) for at in order[REPEATED:]]
-
-
-def train(out: Path, console: Console, shard: Shard | None = None, limit: int | None = None) -> int:
-    """Trains what has no row yet; each row is written at once.
-
-    Args:
-        out: folder of the run.
-        console: where progress is shown.
-        shard: which part of the work this process does; None for all.
-        limit: trainings to stop after; None for no limit.
-
-    Returns:
-        How many trainings have a row now.
-
-    Raises:
-        InputError: the folder cannot be written to or holds a damaged file, or a limit below 1.
-    """
-    if limit is not None and limit < 1:
-        raise InputError("limit", limit, "give at least 1")
-    make_folder(out)
-    done = {Task(row["ops"], row["seed"]) for row in trainings(out)}
-    tasks = all_tasks()
-    mine = tasks if shard is None else tasks[shard.index - 1 :: shard.count]
-    todo = [task for task in mine if task not in done][:limit]
-    path = out / f"{'all' if shard is None else shard.folder}.jsonl"
-    if todo:
-        for _, row in zip(track(range(len(todo)), "training", console), _rows(todo), strict=True):
-            append_row(path, row)
-    return len(done) + len(todo)
+    more = [Task(names[at], seed) for seed in MORE_SEEDS for at in order[:REPEATED]]
+    return [Task(names[at], seed) for seed in SEEDS for at in order] + more
 
 
 def write_table(out: Path, file: Path) -> None:
@@ -132,86 +88,32 @@ def write_table(out: Path, file: Path) -> None:
     Raises:
         InputError: trainings that are missing or damaged, or a file that cannot be written.
     """
-    rows = trainings(out)
-    tasks, found = set(all_tasks()), [Task(row["ops"], row["seed"]) for row in rows]
-    for what, count in (
-        ("trainings are missing", len(tasks - set(found))),
-        ("trainings are none of the benchmark's", len(set(found) - tasks)),
-        ("trainings are there twice", len(found) - len(set(found))),
-    ):
-        if count:
-            cure = "run it to its end, in a folder of its own"
-            raise InputError("out", f"{out}, where {count} {what}", cure)
     _, index = distinct_functions()
-    write_bytes_atomic(file, archive(table_arrays(rows, index)))
-
-
-def trainings(out: Path) -> list[dict[str, Any]]:
-    """Reads the rows of all shards.
-
-    Args:
-        out: folder of the run.
-
-    Returns:
-        A row a training, with ``ops``, ``seed``, ``finite``, ``seconds`` and, a number an epoch,
-        ``loss``, ``train`` (fraction right, as the images came) and ``valid`` and ``test`` (how
-        many images were classified right).
-
-    Raises:
-        InputError: a damaged file.
-    """
-    return [row for path in sorted(out.glob("*.jsonl")) for row in read_rows(path)]
-
-
-class _Programs(NamedTuple):
-    """The images on the device, and what is compiled for them."""
-
-    images: tuple[jax.Array, jax.Array]
-    splits: dict[str, tuple[jax.Array, jax.Array]]
-    training: Training
-    test: Callable[..., dict[str, jax.Array]]
+    write_bytes_atomic(file, archive(table_arrays(complete(BENCHMARK, out), index)))
 
 
 @cache
-def _programs(channels: int, epochs: int) -> _Programs:
+def _programs(channels: int, epochs: int) -> Programs:
     dataset, _ = standardize(load_images("digits201"))
     x, y = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     arrays = {"valid": (dataset.x_valid, dataset.y_valid), "test": (dataset.x_test, dataset.y_test)}
+    splits = jax.tree.map(jnp.asarray, arrays)
     network = NasBench201(dataset.num_classes, channels, CELLS_PER_STAGE, BatchNormMode.BATCH)
     steps = epochs * steps_of(len(x), RECIPE)
-    training = population_training(network, RECIPE, steps, x.shape[1:], x.dtype)
-    splits = jax.tree.map(jnp.asarray, arrays)
-    return _Programs((x, y), splits, training, make_evaluation(network))
+    test = make_evaluation(network)
+    return Programs(
+        (x, y),
+        splits,
+        population_training(network, RECIPE, steps, x.shape[1:], x.dtype),
+        lambda states, archs: test(states, archs, x[:SEEN], splits),
+        lambda names: jnp.asarray([nasbench201.parse_ops(name) for name in names], jnp.int32),
+    )
 
 
-def _rows(todo: list[Task]) -> Iterator[dict[str, Any]]:
-    """Trains chunk by chunk and yields the rows."""
-    (x, y), splits, training, test = _programs(CHANNELS, EPOCHS)
-    for start in range(0, len(todo), CHUNK):
-        tasks = todo[start : start + CHUNK]
-        # The last chunk is filled up, as another size would compile anew.
-        filled = tasks + tasks[-1:] * (CHUNK - len(tasks))
-        archs = jnp.asarray([nasbench201.parse_ops(task.ops) for task in filled], jnp.int32)
-        begun = time.perf_counter()
-        states, epochs = training.init([task.seed for task in filled]), []
-        for _ in range(EPOCHS):
-            states, epoch = training.epoch(states, archs, x, y)
-            tested = test(states, archs, x[:SEEN], splits)
-            right = {name: np.asarray(tested[name]) * len(splits[name][1]) for name in SPLITS}
-            epochs.append({"loss": epoch.loss, "train": epoch.accuracy, **right})
-        seconds = (time.perf_counter() - begun) / CHUNK
-        for at, task in enumerate(tasks):
-            finite = bool(epoch.finite[at])
-            yield (
-                {"ops": task.ops, "seed": task.seed, "finite": finite, "seconds": seconds}
-                | {
-                    "loss": [_rounded(row["loss"][at]) for row in epochs],
-                    "train": [round(float(row["train"][at]), 4) for row in epochs],
-                }
-                | {name: [round(float(row[name][at])) for row in epochs] for name in SPLITS}
-            )
+def _rows(todo: Sequence[Task]) -> Iterator[dict[str, Any]]:
+    programs = _programs(CHANNELS, EPOCHS)
+    return trained_rows(todo, programs, field="ops", epochs=EPOCHS, chunk=CHUNK)
 
 
-def _rounded(loss: Any) -> float | None:
-    finite = number_or_none(loss)
-    return finite if finite is None else round(finite, 5)
+BENCHMARK = Benchmark("ops", all_tasks, _rows)
+"""Digits-201; rows are those of :func:`~jaxntk.studies.benchmark_table.trained_rows`."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from jaxntk.results.rows import read_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import digits201
+from jaxntk.studies.benchmark_table import train, trainings
 from jaxntk.studies.shards import Shard
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -36,23 +37,23 @@ def test_functions_stand_for_all_cells():
         assert nasbench201.function_form(functions[index[cell]]) == form
 
 
-def test_every_function_is_trained_and_some_from_three_seeds():
+def test_every_function_is_trained_from_three_seeds_and_some_from_six():
     tasks = digits201.all_tasks()
-    assert len(tasks) == len(set(tasks)) == 4930 + 2 * 500
+    assert len(tasks) == len(set(tasks)) == 3 * 4930 + 3 * 300
     seeds: dict[str, set[int]] = {}
     for task in tasks:
-        seeds.setdefault(task.ops, set()).add(task.seed)
+        seeds.setdefault(task.name, set()).add(task.seed)
     counts = [len(each) for each in seeds.values()]
-    assert (len(counts), counts.count(3), counts.count(1)) == (4930, 500, 4430)
-    assert all(digits201.SEEDS[0] in each for each in seeds.values())
+    assert (len(counts), counts.count(6), counts.count(3)) == (4930, 300, 4630)
+    assert all(set(digits201.SEEDS) <= each for each in seeds.values())
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(small, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert digits201.train(whole, quiet(), limit=5) == 5
-    assert digits201.train(cut, quiet(), limit=3) == 3
-    assert digits201.train(cut, quiet(), limit=2) == 5
-    rows = [digits201.trainings(out) for out in (whole, cut)]
+    assert train(digits201.BENCHMARK, whole, quiet(), limit=5) == 5
+    assert train(digits201.BENCHMARK, cut, quiet(), limit=3) == 3
+    assert train(digits201.BENCHMARK, cut, quiet(), limit=2) == 5
+    rows = [trainings(out) for out in (whole, cut)]
     for one, other in zip(*rows, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
     first = rows[0][0]
@@ -64,8 +65,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(small, tmp_path):
 
 def test_shards_share_the_work(small, tmp_path):
     for index in (1, 2):
-        digits201.train(tmp_path, quiet(), Shard(index, 2), limit=2)
-    found = [(row["ops"], row["seed"]) for row in digits201.trainings(tmp_path)]
+        train(digits201.BENCHMARK, tmp_path, quiet(), Shard(index, 2), limit=2)
+    found = [(row["ops"], row["seed"]) for row in trainings(tmp_path)]
     assert set(found) == {tuple(task) for task in digits201.all_tasks()[:4]}
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["shard-01-of-02.jsonl", "shard-02-of-02.jsonl"]
