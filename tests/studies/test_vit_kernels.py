@@ -16,8 +16,7 @@ from jaxntk.spaces import autoformer, pit
 from jaxntk.spaces.autoformer import Space
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from tests.networks import tiny
-
-pytestmark = pytest.mark.usefixtures("unoptimized")
+from tests.networks.tiny import quick_float64  # noqa: F401
 
 SPACE = Space((6, 12), (1, 2), (2, 3), (2.0,), head_dim=None)
 SETTINGS = ViTSettings(num_classes=3, dtype="float64", space=SPACE, patch_size=4, feature_seed=5)
