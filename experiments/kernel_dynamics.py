@@ -7,7 +7,7 @@ What      three NAS-Bench-201 cells, at the 5 %, 50 % and 99 % quantile of accur
           layer by layer. Beside each network its linearisation is trained the same way.
 Paper     Mok et al., CVPR 2022, arXiv 2203.14577; Fort et al., NeurIPS 2020, arXiv 2010.15110.
 Needs     digits201: nothing. cifar10: the files that lga_over_training.py needs.
-Time      of the presets not measured yet.
+Time      digits201: 3 minutes on 2 CPU cores; cifar10: not measured yet.
 Command   python experiments/kernel_dynamics.py digits201 --out runs/kernel_dynamics
           python experiments/kernel_dynamics.py cifar10 --out runs/kernel_dynamics_cifar10
 """
