@@ -68,6 +68,8 @@ class OverTraining:
         y_train: their labels.
         valid: images and labels to validate on; None where there are none.
         digest: SHA-256 of all images and labels.
+        filled_to: cells that every chunk is filled up to with copies; None for the size of the
+            first chunk.
     """
 
     config: OverTrainingConfig
@@ -76,6 +78,7 @@ class OverTraining:
     y_train: jax.Array
     valid: tuple[jax.Array, jax.Array] | None
     digest: str
+    filled_to: int | None = None
 
     @property
     def job(self) -> Job:
@@ -137,7 +140,7 @@ def compute_missing(study: OverTraining, out: Path, console: Console) -> None:
     done = set(rows_by_key(out / SCORES, KEYS))
     todo = [chunk for chunk in chunks if not _keys(study, chunk, config.epochs) <= done]
     if todo:
-        programs = _programs(study, out, console)
+        programs = compile_programs(study, out, console)
         whole = (rows for chunk in todo for rows in chunk_rows(study, chunk, programs, out, done))
         bar = track(range(len(todo) * (study.last_epoch + 1)), "epochs", console)
         for _, rows in zip(bar, whole, strict=True):
@@ -172,7 +175,8 @@ def chunk_rows(
     archs = jnp.asarray(filled, jnp.int32)
     folder = out / CHECKPOINTS / f"seed-{chunk.seed}-cell-{chunk.start}"
     what = {name: value for name, value in config.to_json().items() if name not in LOCATIONS}
-    about = what | {"data_sha256": study.digest} | chunk._asdict()
+    names = [nasbench201.format_ops(arch) for arch in cells]
+    about = what | {"data_sha256": study.digest, "cells": names} | chunk._asdict()
     states = programs.training.init([chunk.seed] * len(filled))
     history, begun = _empty(study.last_epoch, len(filled)), 0
     kept = restore(folder, (states, history), about)
@@ -198,7 +202,20 @@ def chunk_rows(
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _programs(study: OverTraining, out: Path, console: Console) -> Programs:
+def compile_programs(study: OverTraining, out: Path, console: Console) -> Programs:
+    """Compiles the kernels of a study; its training is compiled when it is first used.
+
+    Args:
+        study: the study.
+        out: folder of the run, which keeps the tile that it began with.
+        console: told of memory and compilation.
+
+    Returns:
+        The programs.
+
+    Raises:
+        InputError: a kernel does not fit into memory.
+    """
     config, network = study.config, study.job.network
     training = population_training(
         network,
@@ -228,7 +245,7 @@ def _compiled(job: Job, out: Path, console: Console) -> CompiledKernel:
 
 def _filled(study: OverTraining, cells: Int[np.ndarray, "num 6"]) -> Int[np.ndarray, "chunk 6"]:
     """Fills up the last chunk with copies, as another size would compile anew."""
-    size = min(study.config.chunk, len(study.job.archs))
+    size = study.filled_to or min(study.config.chunk, len(study.job.archs))
     return np.concatenate([cells, np.repeat(cells[-1:], size - len(cells), axis=0)])
 
 
