@@ -29,13 +29,14 @@ def plane_waves(
 ) -> PlaneWaves:
     r"""Makes ``\sqrt 2 \cos(2 \pi (k \cdot u + \phi))`` for wave vectors k of given lengths.
 
-    Wave vectors are rounded to whole cycles along both axes, so that a wave has one frequency and
-    shifting its phase shifts the image. A wave and its mirror image count once.
+    Wave vectors are whole cycles along both axes, so that a wave has one frequency and shifting its
+    phase shifts the image. The length of each rounds to its frequency, so that no wave has two; of
+    those that do, the ones nearest to evenly spread directions are taken.
 
     Args:
         side: height and width, pixels.
-        frequencies: lengths of the wave vectors, cycles an image, below half the side.
-        orientations: directions of each, evenly over half a turn.
+        frequencies: rounded lengths of the wave vectors, cycles an image, below half the side.
+        orientations: directions of each, over half a turn.
         phases: of each, evenly over a cycle, at least 3: fewer do not see every shift alike.
         channels: of the images.
 
@@ -43,13 +44,16 @@ def plane_waves(
         The waves, ordered by frequency, orientation and phase.
 
     Raises:
-        InputError: a frequency that the image cannot hold, or too few orientations or phases.
+        InputError: a frequency that the image cannot hold or that is there twice, fewer directions
+            than are asked for, or too few orientations or phases.
 
     Example:
         >>> waves = plane_waves(8, (1, 2), orientations=2, phases=4, channels=1)
         >>> waves.x.shape, float(round((waves.x**2).mean(), 6))
         ((16, 8, 8, 1), 1.0)
     """
+    if len(set(frequencies)) < len(frequencies):
+        raise InputError("frequencies", list(frequencies), "give each once")
     for frequency in frequencies:
         if not 1 <= frequency < side / 2:
             cure = f"give 1 to {(side - 1) // 2} cycles for images of {side} pixels"
@@ -61,9 +65,7 @@ def plane_waves(
     rows, columns = np.meshgrid(*[np.arange(side) / side] * 2, indexing="ij")
     images, about = [], []
     for frequency in frequencies:
-        for wave in range(orientations):
-            angle = np.pi * wave / orientations
-            k = np.round(frequency * np.array([np.sin(angle), np.cos(angle)]))
+        for wave, k in enumerate(_wave_vectors(side, frequency, orientations)):
             for phase in np.arange(phases) / phases:
                 turns = k[0] * rows + k[1] * columns + phase
                 images.append(np.sqrt(2) * np.cos(2 * np.pi * turns))
@@ -71,3 +73,23 @@ def plane_waves(
     x = np.repeat(np.stack(images)[..., None], channels, axis=-1).astype(np.float32)
     of_frequency, of_wave, of_phase = (np.array(each) for each in zip(*about, strict=True))
     return PlaneWaves(x, of_frequency, of_wave, of_phase)
+
+
+def _wave_vectors(side: int, frequency: int, orientations: int) -> Int[np.ndarray, "waves 2"]:
+    """Chooses wave vectors whose length rounds to a frequency, up to their sign."""
+    most = min(frequency + 1, (side - 1) // 2)
+    grid = np.stack(np.meshgrid(*[np.arange(-most, most + 1)] * 2, indexing="ij"), axis=-1)
+    vectors = grid.reshape(-1, 2)
+    half = (vectors[:, 0] > 0) | ((vectors[:, 0] == 0) & (vectors[:, 1] > 0))
+    ring = np.abs(np.hypot(*vectors.T) - frequency) < 0.5
+    vectors = vectors[half & ring]
+    if len(vectors) < orientations:
+        cure = f"{frequency} cycles an image have {len(vectors)} directions at {side} pixels"
+        raise InputError("orientations", orientations, cure)
+    angles = np.arctan2(vectors[:, 0], vectors[:, 1]) % np.pi
+    chosen: list[int] = []
+    for wanted in np.pi * np.arange(orientations) / orientations:
+        away = np.abs((angles - wanted + np.pi / 2) % np.pi - np.pi / 2)
+        away[chosen] = np.inf
+        chosen.append(int(np.argmin(away)))
+    return vectors[chosen]

@@ -60,6 +60,40 @@ def first_images(dataset: ImageDataset, num_images: int) -> ImageDataset:
     )
 
 
+def some_classes(dataset: ImageDataset, num: int, seed: int) -> ImageDataset:
+    """Keeps the images of some classes only; labels stay what they are.
+
+    Args:
+        dataset: the images.
+        num: classes that are kept, drawn at random.
+        seed: of the draw.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        InputError: fewer than 2 classes, or more than there are.
+
+    Example:
+        >>> from jaxntk.data.images import load_images
+        >>> len(set(some_classes(load_images("digits"), 3, seed=0).y_train.tolist()))
+        3
+    """
+    there = np.unique(dataset.y_train)
+    if not 2 <= num <= len(there):
+        raise InputError("batch_classes", num, f"give 2 to {len(there)}: so many there are")
+    chosen = np.random.default_rng(seed).permutation(there)[:num]
+
+    def kept(split: str) -> dict[str, np.ndarray]:
+        x, y = getattr(dataset, f"x_{split}"), getattr(dataset, f"y_{split}")
+        if x is None:
+            return {}
+        here = np.isin(y, chosen)
+        return {f"x_{split}": x[here], f"y_{split}": y[here]}
+
+    return replace(dataset, **kept("train"), **kept("test"), **kept("valid"))
+
+
 def shrunk(dataset: ImageDataset, side: int) -> ImageDataset:
     """Takes means over square blocks of pixels.
 

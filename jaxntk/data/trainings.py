@@ -142,6 +142,8 @@ def pack(
 ) -> dict[str, np.ndarray]:
     """Packs trainings into arrays, ordered by subject and seed.
 
+    Losses beyond 6.5534 nats, worse than any guess among 700 classes, are stored as that.
+
     Args:
         rows: of a run, with ``seed``, ``finite``, ``seconds`` and, a number an epoch, ``loss``,
             ``train`` (fraction right) and, for other splits, how many images were right.
@@ -153,7 +155,7 @@ def pack(
         Arrays by name, for an .npz file.
 
     Raises:
-        InputError: a subject without a training.
+        InputError: a subject without a training, or a number that 16 bits cannot hold.
     """
     missing = subjects - len(np.unique(subject))
     if missing:
@@ -170,6 +172,10 @@ def pack(
         "loss": np.where(np.isnan(losses), NO_LOSS, np.minimum(losses, NO_LOSS - 1)),
         **right,
     }
+    for name, column in columns.items():
+        if np.min(column) < 0 or np.max(column) > NO_LOSS:
+            got = f"{name} from {np.min(column):g} to {np.max(column):g}"
+            raise InputError("rows", got, f"0 to {NO_LOSS} units can be stored")
     return {
         "seed": np.array([row["seed"] for row in rows], np.int32)[order],
         "finite": np.array([row["finite"] for row in rows])[order],

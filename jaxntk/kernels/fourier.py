@@ -23,10 +23,11 @@ where               what ``v`` is
 ==================  ========================================================================
 
 With K the kernel of the network and F the one above, weights u and w, the ViNTK is F itself
-(``fourier_only``), ``u K + w F`` (``sum``) or ``K^u F^w`` entry by entry (``product``; powers other
-than 1 need positive entries).
+(``fourier_only``), ``u K + w F`` (``sum``) or ``K^u F^w`` entry by entry (``product``; powers that
+are no whole numbers need entries that are not negative).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -74,7 +75,7 @@ class FourierMap:
     def __str__(self) -> str:
         if self.where == "bands":
             return f"bands:num={self.num_bands}"
-        return f"{self.where}:sigma={self.sigma:g}:features={self.num_features}"
+        return f"{self.where}:sigma={_number(self.sigma)}:features={self.num_features}"
 
     @classmethod
     def parse(cls, text: str) -> "FourierMap":
@@ -101,6 +102,8 @@ class FourierMap:
             name, _, value = setting.partition("=")
             check_choice(f"setting of {where}", name, known)
             field, kind = known[name]
+            if field in values:
+                raise InputError(name, text, "give it once")
             try:
                 values[field] = kind(value)
             except ValueError as error:
@@ -137,12 +140,17 @@ class ViNTK:
         """
         check_choice("combine", self.combine, get_args(Combination))
         weights = np.asarray(self.weights, np.float64)
-        if not np.isfinite(weights).all() or weights.min() < 0 or weights.max() == 0:
+        bad = weights.shape != (2,) or not np.isfinite(weights).all()
+        if bad or weights.min() < 0 or weights.max() == 0:
             cure = "give two numbers of 0 or more, not both 0"
+            raise InputError("weights", list(self.weights), cure)
+        if self.combine == "fourier_only" and self.weights != (1.0, 1.0):
+            cure = "give none: fourier_only is one kernel"
             raise InputError("weights", list(self.weights), cure)
 
     def __str__(self) -> str:
-        given = "" if self.weights == (1.0, 1.0) else ":{:g},{:g}".format(*self.weights)
+        numbers = ",".join(map(_number, self.weights))
+        given = "" if self.weights == (1.0, 1.0) else f":{numbers}"
         return f"{self.map}/{self.combine}{given}"
 
     @classmethod
@@ -269,6 +277,9 @@ def bands(x: Float[Array, "n h w c"], num_bands: int) -> Float[Array, "bands n h
     Returns:
         The parts, from low to high frequencies.
 
+    Raises:
+        InputError: no ring, or so many that one of them holds no frequency of the images.
+
     Example:
         >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
         >>> bool(jnp.allclose(bands(x, 3).sum(axis=0), x, atol=1e-5))
@@ -276,7 +287,11 @@ def bands(x: Float[Array, "n h w c"], num_bands: int) -> Float[Array, "bands n h
     """
     h, w = x.shape[1:3]
     radius = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[None, :])
-    ring = np.minimum((radius * 2 * num_bands).astype(int), num_bands - 1)
+    # What lies on a boundary belongs above it, whichever way its radius was rounded.
+    ring = np.minimum(np.floor(radius * 2 * num_bands + 1e-9).astype(int), num_bands - 1)
+    if num_bands < 1 or len(np.unique(ring)) < num_bands:
+        cure = f"give 1 or more, few enough for images of {h} x {w}: a ring must not be empty"
+        raise InputError("num_bands", num_bands, cure)
     spectrum = jnp.fft.fft2(x, axes=(1, 2))
     masks = jnp.asarray(ring[None] == np.arange(num_bands)[:, None, None])[:, None, :, :, None]
     parts = jnp.fft.ifft2(jnp.where(masks, spectrum[None], 0), axes=(2, 3)).real
@@ -314,3 +329,32 @@ def combine(
             cure = "give whole numbers: the kernel has negative entries"
             raise InputError("weights", list(how.weights), cure)
     return plain_NxN**u * fourier_NxN**w
+
+
+def vintk_kernel(
+    kernel: Callable[[FourierMap | None], Float[np.ndarray, "n n"]], how: ViNTK | None
+) -> Float[np.ndarray, "n n"]:
+    """Returns a ViNTK, or the NTK itself, from a function that computes kernels.
+
+    Args:
+        kernel: of the network on what a map gives; on images for None. It is asked for what the
+            combination needs only.
+        how: the ViNTK; None for the NTK.
+
+    Returns:
+        The kernel, in float64: products of float32 may leave its range.
+
+    Raises:
+        InputError: a power that is no whole number, of a kernel with negative entries.
+    """
+    if how is None:
+        return np.asarray(kernel(None), np.float64)
+    fourier = np.asarray(kernel(how.map), np.float64)
+    if how.combine == "fourier_only":
+        return fourier
+    return combine(np.asarray(kernel(None), np.float64), fourier, how)
+
+
+def _number(value: float) -> str:
+    """Writes a number so that it is read as the same one; whole ones without a point."""
+    return str(int(value)) if value == int(value) else repr(float(value))

@@ -47,12 +47,10 @@ def summary_rows(rows: Rows) -> list[dict[str, Any]]:
             **_spread("high_over_low", ratios),
             **_spread("bands_high_over_low", bands),
             **_spread("visibility_of_highest", [row["visibility"][-1] for row in of_model]),
-            "alignment_with_highest_band": float(
-                np.mean([row["band_alignment"][-1] or 0.0 for row in of_model])
+            **_spread(
+                "alignment_with_highest_band", [row["band_alignment"][-1] for row in of_model]
             ),
-            "alignment_with_lowest_band": float(
-                np.mean([row["band_alignment"][0] or 0.0 for row in of_model])
-            ),
+            **_spread("alignment_with_lowest_band", [row["band_alignment"][0] for row in of_model]),
         })
     return found
 

@@ -48,7 +48,8 @@ class SearchSpace:
         """Refuses a space without a choice.
 
         Raises:
-            InputError: a gene without options, no try, or limits without a fallback.
+            InputError: a gene without options, no try, limits without a fallback, or a fallback
+                that is not within them.
         """
         if not self.sizes or min(self.sizes) < 1:
             raise InputError("sizes", list(self.sizes), "give at least one option a gene")
@@ -57,6 +58,11 @@ class SearchSpace:
         if (self.admits is None) != (self.fallback is None):
             cure = "make a limited space with jaxntk.search.limited"
             raise InputError("fallback", self.fallback, cure)
+        if self.admits is not None and self.fallback is not None:
+            arch = genes.check_one(self.fallback, self.sizes, "fallback")
+            if not self.admits(jnp.asarray(arch)):
+                cure = "give an architecture that is within the limits"
+                raise InputError("fallback", list(self.fallback), cure)
 
 
 def limited(space: SearchSpace, admits: Admits, key: PRNGKeyArray) -> SearchSpace:

@@ -15,11 +15,20 @@ import numpy as np
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.results.rows import append_row, number_or_none, read_rows
+from jaxntk.results.rows import (
+    append_row,
+    number_or_none,
+    read_json,
+    read_rows,
+    write_json_atomic,
+)
 from jaxntk.studies.progress import track
 from jaxntk.studies.run_folder import make_folder
 from jaxntk.studies.shards import Shard
 from jaxntk.training.population import Training
+
+ABOUT = "benchmark.json"
+"""What the trainings in a folder depend on."""
 
 
 class Task(NamedTuple):
@@ -58,11 +67,13 @@ class Benchmark:
 
     Args:
         field: of a row, that holds the name of the architecture.
+        about: what the numbers depend on, as JSON values; a folder of another one is refused.
         tasks: lists every training.
         rows: trains some tasks and yields their rows, in this order.
     """
 
     field: str
+    about: Callable[[], dict[str, Any]]
     tasks: Callable[[], Sequence[Task]]
     rows: Callable[[Sequence[Task]], Iterator[dict[str, Any]]]
 
@@ -87,11 +98,13 @@ def train(
         How many trainings have a row now.
 
     Raises:
-        InputError: the folder cannot be written to or holds a damaged file, or a limit below 1.
+        InputError: the folder cannot be written to, holds a damaged file or trainings of another
+            recipe, or a limit below 1.
     """
     if limit is not None and limit < 1:
         raise InputError("limit", limit, "give at least 1")
     make_folder(out)
+    _refuse_other(benchmark, out)
     done = set(_found(benchmark, trainings(out)))
     tasks = benchmark.tasks()
     mine = tasks if shard is None else tasks[shard.index - 1 :: shard.count]
@@ -192,10 +205,29 @@ def trained_rows(
             } | {name: [round(float(row[name][at])) for row in found] for name in programs.splits}
 
 
+def _refuse_other(benchmark: Benchmark, out: Path) -> None:
+    """Writes down what a run depends on, or compares it with what is there."""
+    path, about = out / ABOUT, benchmark.about()
+    if not path.exists():
+        write_json_atomic(path, about)
+        return
+    there = read_json(path)
+    for name in (*about, *there):
+        if there.get(name) != about.get(name):
+            got = f"{out}, a run with {name}={there.get(name)!r}, not {about.get(name)!r}"
+            raise InputError("out", got, "give another folder")
+
+
 def _rounded(loss: Any) -> float | None:
     finite = number_or_none(loss)
     return finite if finite is None else round(finite, 5)
 
 
 def _found(benchmark: Benchmark, rows: Iterable[dict[str, Any]]) -> Iterator[Task]:
-    return (Task(row[benchmark.field], row["seed"]) for row in rows)
+    for row in rows:
+        if not {benchmark.field, "seed"} <= set(row):
+            got = f"a row without {benchmark.field} and seed"
+            raise InputError(
+                "out", got, "give a folder that holds trainings of this benchmark only"
+            )
+        yield Task(row[benchmark.field], row["seed"])

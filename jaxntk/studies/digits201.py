@@ -7,6 +7,7 @@ from six, so that means of three can be held against each other. How a run goes 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -115,5 +116,9 @@ def _rows(todo: Sequence[Task]) -> Iterator[dict[str, Any]]:
     return trained_rows(todo, programs, field="ops", epochs=EPOCHS, chunk=CHUNK)
 
 
-BENCHMARK = Benchmark("ops", all_tasks, _rows)
+def _about() -> dict[str, Any]:
+    return {"epochs": EPOCHS, "channels": CHANNELS, "recipe": asdict(RECIPE)}
+
+
+BENCHMARK = Benchmark("ops", _about, all_tasks, _rows)
 """Digits-201; rows are those of :func:`~jaxntk.studies.benchmark_table.trained_rows`."""

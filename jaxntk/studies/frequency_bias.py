@@ -23,7 +23,7 @@ from jaxntk.data.batches import make_batch, resized, standardize
 from jaxntk.data.images import load_images
 from jaxntk.data.plane_waves import PlaneWaves, plane_waves
 from jaxntk.errors import InputError
-from jaxntk.kernels.fourier import ViNTK, bands, combine
+from jaxntk.kernels.fourier import ViNTK, bands, vintk_kernel
 from jaxntk.metrics.alignment import double_centred
 from jaxntk.metrics.dynamics import cosine
 from jaxntk.metrics.frequency import (
@@ -153,11 +153,13 @@ def prepare(config: FrequencyConfig) -> FrequencyStudy:
         channels=CHANNELS,
     )
     dataset, _ = standardize(load_images(config.data, data_dir=config.data_dir))
-    batch = resized(make_batch(dataset, config.num_images, seed=config.batch_seed), config.side)
+    chosen = make_batch(dataset, config.num_images, seed=config.batch_seed)
+    batch = resized(chosen, config.side)
     colours = np.repeat(batch.x, CHANNELS, axis=-1) if batch.x.shape[-1] == 1 else batch.x
     rings = np.asarray(bands(jnp.asarray(colours), config.num_bands))
     natural = np.concatenate([rings, colours[None]])
-    return FrequencyStudy(config, waves, natural, run_folder.digest_of(waves.x, natural))
+    # Not of the rings, whose last bits depend on the device.
+    return FrequencyStudy(config, waves, natural, run_folder.digest_of(chosen.x))
 
 
 def model_names(config: FrequencyConfig) -> list[str]:
@@ -169,8 +171,13 @@ def model_names(config: FrequencyConfig) -> list[str]:
     Returns:
         Their names, as rows and figure have them.
     """
-    vintks = [f"{VIT}, {ViNTK.parse(text)}" for text in config.vintks]
-    return [LINEAR, CNN, f"{VIT}, NTK", *vintks]
+    return [LINEAR, CNN, *_vintks(config)]
+
+
+def _vintks(config: FrequencyConfig) -> dict[str, ViNTK | None]:
+    """Kernels of the transformer by their name; None for the NTK."""
+    found = [ViNTK.parse(text) for text in config.vintks]
+    return {f"{VIT}, NTK": None} | {f"{VIT}, {how}": how for how in found}
 
 
 def frequency_rows(
@@ -191,6 +198,7 @@ def frequency_rows(
     """
     config = study.config
     cnn: dict[int, Any] = {}
+    vintks = _vintks(config)
     vit = _vit(config, lambda line: console.print(line, highlight=False))
     seeded = {seed: vit.seeded(seed) for seed in config.seeds}
 
@@ -199,9 +207,7 @@ def frequency_rows(
             return _linear
         if model == CNN:
             return lambda x: _cnn(config, cnn, x, seed)
-        name = model.removeprefix(f"{VIT}, ")
-        how = None if name == "NTK" else ViNTK.parse(name)
-        return _vit_kernel(config, seeded[seed], how)
+        return _vit_kernel(config, seeded[seed], vintks[model])
 
     for model, seed in todo:
         start = time.perf_counter()
@@ -272,11 +278,6 @@ def _vit_kernel(config: FrequencyConfig, kernels: ViTKernels, how: ViNTK | None)
 
     def kernel(x: Float[np.ndarray, "n s s c"]) -> Float[np.ndarray, "n n"]:
         seen = kernels.on(x)
-        if how is None:
-            return seen("autoformer", arch)
-        fourier = seen("autoformer", arch, how.map).astype(np.float64)
-        if how.combine == "fourier_only":
-            return fourier
-        return combine(seen("autoformer", arch).astype(np.float64), fourier, how)
+        return vintk_kernel(lambda part: seen("autoformer", arch, part), how)
 
     return kernel

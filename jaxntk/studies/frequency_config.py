@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import jax.numpy as jnp
+
 from jaxntk.data.plane_waves import plane_waves
 from jaxntk.errors import InputError, check_choice
-from jaxntk.kernels.fourier import ViNTK
+from jaxntk.kernels.fourier import ViNTK, bands
 from jaxntk.spaces import autoformer
 from jaxntk.studies.config import Config, check_seed, parse_arch
 
@@ -98,6 +100,7 @@ def validate_frequency(config: FrequencyConfig) -> None:
     for name, least in at_least.items():
         if getattr(config, name) < least:
             raise InputError(name, getattr(config, name), f"give at least {least}")
+    bands(jnp.zeros((1, config.side, config.side, 1)), config.num_bands)
     if config.side % config.patch_size:
         raise InputError("patch_size", config.patch_size, f"give a divisor of side={config.side}")
     for name in ("seed", "batch_seed"):

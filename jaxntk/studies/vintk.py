@@ -18,9 +18,10 @@ from rich.console import Console
 
 from jaxntk.data.batches import Batch, Standardization, make_batch, resized, standardize
 from jaxntk.data.images import load_images
+from jaxntk.data.reduced import some_classes
 from jaxntk.data.vitbench101 import Networks, load_vitbench101
 from jaxntk.errors import InputError
-from jaxntk.kernels.fourier import ViNTK, combine
+from jaxntk.kernels.fourier import FourierMap, vintk_kernel
 from jaxntk.metrics import evaluate
 from jaxntk.networks.pit_classes import shape_classes
 from jaxntk.results.rows import append_row, write_bytes_atomic, write_json_atomic
@@ -133,9 +134,8 @@ def prepare(config: VintkConfig) -> VintkStudy:
     read = load_vitbench101(config.table)
     sets = {name: networks.first(config.max_archs) for name, networks in read.items()}
     dataset, numbers = standardize(load_images(config.data, data_dir=config.data_dir))
-    chosen = make_batch(
-        dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
-    )
+    few = some_classes(dataset, config.batch_classes, config.batch_seed)
+    chosen = make_batch(few, config.num_images, split=config.split, seed=config.batch_seed)
     batch = resized(chosen, config.image_size)
     sizes = {
         "image_size": config.image_size,
@@ -149,7 +149,8 @@ def prepare(config: VintkConfig) -> VintkStudy:
     _ = shape_classes(config.num_shape_classes)
     truths = (each for networks in sets.values() for each in networks.accuracies.values())
     archs = (networks.archs for networks in sets.values())
-    digest = run_folder.digest_of(batch.x, batch.y, *archs, *truths)
+    # Not of the enlarged images, whose last bits depend on the device.
+    digest = run_folder.digest_of(chosen.x, chosen.y, *archs, *truths)
     return VintkStudy(config, sets, costs, batch, numbers, dataset.num_classes, digest)
 
 
@@ -218,17 +219,22 @@ def network_rows(
         if family == "pit"
         else autoformer.to_string(arch, autoformer.VITBENCH101)
     )
-    found: dict[Any, tuple[np.ndarray, float]] = {}
-
-    def kernel(how: Any) -> tuple[np.ndarray, float]:
-        if how not in found:
-            start = time.perf_counter()
-            gram = kernels(family, arch, how)
-            found[how] = (gram, time.perf_counter() - start)
-        return found[how]
-
+    found: dict[FourierMap | None, tuple[np.ndarray, float]] = {}
     for variant, how in config.variants.items():
-        gram, seconds = _kernel(how, kernel)
+        used: list[FourierMap | None] = []
+
+        def kernel(
+            part: FourierMap | None, used: list[FourierMap | None] = used
+        ) -> Float[np.ndarray, "n n"]:
+            used.append(part)
+            if part not in found:
+                start = time.perf_counter()
+                gram = kernels(family, arch, part)
+                found[part] = (gram, time.perf_counter() - start)
+            return found[part][0]
+
+        gram = vintk_kernel(kernel, how)
+        seconds = sum(found[part][1] for part in used)
         start = time.perf_counter()
         scores = evaluate(gram, study.batch.y, config.metrics, kernel_dtype=config.dtype)
         yield {
@@ -247,18 +253,6 @@ def network_rows(
             "image_size": config.image_size,
             "seconds": seconds + time.perf_counter() - start,
         }
-
-
-def _kernel(how: ViNTK | None, kernel: Any) -> tuple[np.ndarray, float]:
-    """Returns a kernel and the seconds that its parts took."""
-    if how is None:
-        return kernel(None)
-    fourier, seconds = kernel(how.map)
-    if how.combine == "fourier_only":
-        return fourier, seconds
-    plain, more = kernel(None)
-    # Kernels of float32 may multiply beyond its range.
-    return combine(plain.astype(np.float64), fourier.astype(np.float64), how), seconds + more
 
 
 def _costs(networks: Networks, sizes: dict[str, int]) -> dict[str, Int[np.ndarray, " num"]]:

@@ -28,10 +28,11 @@ class VintkConfig(Config):
     """Pixels that images are enlarged to, height and width; the networks were trained at 224."""
     num_images: int = 32
     """Images the kernel is computed on."""
-    batch: Literal["balanced", "first"] = "balanced"
-    """Class-balanced images drawn with batch_seed, or the first ones as stored."""
+    batch_classes: int = 8
+    """Classes that the images are from, drawn with batch_seed: alignment with labels needs several
+    images of each."""
     batch_seed: int = 0
-    """Seed of the draw of images."""
+    """Seed of the draw of classes and images."""
     split: Literal["train", "valid", "test"] = "train"
     """Where the images come from."""
     outputs: Literal["sum", "trace", "class_balanced"] = "sum"
@@ -88,7 +89,6 @@ def validate_vintk(config: VintkConfig) -> None:
         InputError: the first field that is wrong.
     """
     choices = {
-        "batch": ("balanced", "first"),
         "split": ("train", "valid", "test"),
         "dtype": ("float32", "float64"),
     }
@@ -97,12 +97,15 @@ def validate_vintk(config: VintkConfig) -> None:
     if check_outputs(config.outputs) == "full":
         raise InputError("outputs", "full", "choose trace, sum or class_balanced")
     at_precision(config.matmul_precision)
-    at_least = {"image_size": 16, "num_images": 2, "num_shape_classes": 1}
+    at_least = {"image_size": 16, "num_images": 2, "batch_classes": 2, "num_shape_classes": 1}
     optional = {"tile": 1, "max_archs": 2}
     for name, least in (at_least | optional).items():
         value = getattr(config, name)
         if value is not None and value < least:
             raise InputError(name, value, f"give at least {least}")
+    if config.num_images < 2 * config.batch_classes:
+        got = f"{config.num_images} of {config.batch_classes} classes"
+        raise InputError("num_images", got, "give at least two images a class")
     for name in ("batch_seed", "init_seed", "feature_seed"):
         check_seed(name, getattr(config, name))
     if not config.metrics or len(set(config.metrics)) < len(config.metrics):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.stats
 from jaxtyping import Bool, Float
 
 from jaxntk.data.vitbench101 import Networks
@@ -120,9 +121,11 @@ def rule_entries(
         name: ranked_scores(config, name, networks, costs[name], rows)
         for name, networks in sets.items()
     }
+    seeds = {name: at for at, name in enumerate(sets)}
     means = {
         (each.kernel, each.score): _mean_taus([
-            (by_set[name][at].values, sets[name].accuracies[truth]) for name, truth in truths
+            (by_set[name][at].values, sets[name].accuracies[truth], seeds[name])
+            for name, truth in truths
         ])
         for at, each in enumerate(next(iter(by_set.values())))
     }
@@ -146,8 +149,10 @@ def rule_entries(
         gains.append(gain if kernel not in (None, NTK) else Gain(None, None))
     for entry, bound in zip(entries, simultaneous_lower(gains), strict=True):
         entry["gain_low_of_all"] = bound
-    entries.sort(key=lambda entry: -np.inf if (t := entry["mean_kendall"]) is None else t)
-    entries.reverse()
+    # What orders nothing comes last.
+    entries.sort(
+        key=lambda e: -np.inf if e["mean_kendall"] is None else e["mean_kendall"], reverse=True
+    )
     chosen = next((e for e in entries if e["kernel"] not in (None, NTK)), None)
     return {
         "truths": [f"{name}/{truth}" for name, truth in truths],
@@ -186,21 +191,21 @@ def ranked_scores(
 
 
 def _mean_taus(
-    pairs: Sequence[tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]],
+    ranked: Sequence[tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"], int]],
 ) -> tuple[float, Float[np.ndarray, " resamples"]]:
-    """Returns the mean tau over pairs of scores and truths, and that of each resample.
+    """Returns the mean tau over scores, truths and seeds of sets, and that of each resample.
 
-    A score that orders nothing has tau 0: it agrees with half of the pairs.
+    NaN where a score orders nothing in one of the sets. Networks of a set are resampled alike for
+    all its truths and all scores, those of another set independently of them.
     """
-    if not pairs:
+    taus = np.array([float(scipy.stats.kendalltau(x, y)[0]) for x, y, _ in ranked])  # pyright: ignore[reportArgumentType]
+    if not ranked or not np.isfinite(taus).all():
         return np.nan, np.full(RESAMPLES, np.nan)
-    taus = [correlate(values, truth, invalid=0).kendall or 0.0 for values, truth in pairs]
-    # Networks of one set are resampled alike for all its truths and all scores.
     drawn = [
-        np.nan_to_num(bootstrap_kendall(values, truth, seed=len(truth), resamples=RESAMPLES))
-        for values, truth in pairs
+        bootstrap_kendall(values, truth, seed=seed, resamples=RESAMPLES)
+        for values, truth, seed in ranked
     ]
-    return float(np.mean(taus)), np.mean(drawn, axis=0)
+    return float(taus.mean()), np.mean(drawn, axis=0)
 
 
 def _verdict(entries: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any] | None) -> str:
@@ -208,7 +213,10 @@ def _verdict(entries: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any] | N
         return "no ViNTK was ranked"
     best = f"best ViNTK by the rule: {chosen['score']} of {chosen['kernel']}"
     tau = f"mean tau {chosen['mean_kendall']:.2f}"
-    first = next(e for e in entries if e["kernel"] is None)
+    first = max(
+        (e for e in entries if e["kernel"] is None and e["mean_kendall"] is not None),
+        key=lambda e: e["mean_kendall"],
+    )
     beside = f"best baseline {first['score']} {first['mean_kendall']:.2f}"
     if chosen["gain"] is None:
         return f"{best}, {tau}; {beside}"

@@ -22,7 +22,7 @@ from jaxntk.kernels.fourier import FourierMap, fourier_images
 from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
-from jaxntk.kernels.outputs import Outputs
+from jaxntk.kernels.outputs import Outputs, check_outputs
 from jaxntk.kernels.parameters import select
 from jaxntk.networks import autoformer as autoformer_network
 from jaxntk.networks import pit as pit_network
@@ -64,6 +64,24 @@ class ViTSettings:
     num_shape_classes: int = DEFAULT_CLASSES
     init_seed: int = 0
     feature_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what no kernel can be computed with.
+
+        Raises:
+            InputError: an argument that is wrong, or float64 without ``jax_enable_x64``.
+        """
+        if check_outputs(self.outputs) == "full":
+            raise InputError("outputs", "full", "choose trace, sum or class_balanced")
+        check_choice("dtype", self.dtype, ("float32", "float64"))
+        at_precision(self.matmul_precision)
+        if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+            cure = "call jax.config.update('jax_enable_x64', True) first"
+            raise InputError("dtype", self.dtype, cure)
+        for name in ("num_classes", "patch_size", "num_shape_classes", "tile"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(name, value, "give at least 1")
 
 
 @dataclass(frozen=True, eq=False)

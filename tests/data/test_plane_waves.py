@@ -5,6 +5,9 @@ import pytest
 
 from jaxntk.data.plane_waves import plane_waves
 from jaxntk.errors import InputError
+from jaxntk.studies.frequency_config import FrequencyConfig
+
+DIGITS = FrequencyConfig(side=16, frequencies=(1, 2, 3, 4, 5, 6, 7))
 
 
 def test_each_wave_has_its_frequency_alone():
@@ -15,10 +18,25 @@ def test_each_wave_has_its_frequency_alone():
         spectrum = np.abs(np.fft.fft2(image)) ** 2
         row, column = np.unravel_index(np.argmax(spectrum), spectrum.shape)
         cycles = np.hypot(*(np.fft.fftfreq(16)[[row, column]] * 16))
-        # Wave vectors are rounded to whole cycles.
-        assert abs(cycles - frequency) <= np.sqrt(0.5), (cycles, frequency)
+        assert abs(cycles - frequency) < 0.5, (cycles, frequency)
         mirrored = spectrum[-row % 16, -column % 16]
         assert spectrum[row, column] + mirrored == pytest.approx(spectrum.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("preset", [FrequencyConfig(), DIGITS])
+def test_no_two_waves_are_alike(preset):
+    """Up to their phase: otherwise one image would have two frequencies."""
+    waves = plane_waves(
+        preset.side,
+        preset.frequencies,
+        orientations=preset.orientations,
+        phases=preset.phases,
+        channels=1,
+    )
+    first = waves.phase == 0
+    spectra = np.abs(np.fft.fft2(waves.x[first, ..., 0]))
+    peaks = {tuple(np.argwhere(each > each.max() / 2).ravel()) for each in spectra}
+    assert len(peaks) == first.sum() == len(preset.frequencies) * preset.orientations
 
 
 def test_phases_of_a_wave_are_shifts_of_it():
@@ -41,6 +59,8 @@ def test_phases_of_a_wave_add_up_to_nothing():
     [
         ({"frequencies": (8,)}, "frequencies: got 8; give 1 to 7 cycles"),
         ({"frequencies": (0,)}, "frequencies: got 0"),
+        ({"frequencies": (2, 2)}, "frequencies: got .*give each once"),
+        ({"orientations": 5}, "orientations: got 5; 1 cycles an image have 4 directions"),
         ({"orientations": 0}, "orientations: got 0"),
         ({"phases": 2}, "phases: got 2; give at least 3"),
     ],

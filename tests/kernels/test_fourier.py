@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.empirical import empirical_ntk
@@ -139,9 +140,8 @@ def test_without_frequencies_features_are_constant(where):
 def test_combinations_of_kernels_are_kernels(seed, how, weights):
     rng = np.random.default_rng(seed)
     plain, other = (a @ a.T for a in rng.normal(size=(2, 5, 3)))
-    vintk = ViNTK(
-        map=FourierMap(where="bands"), combine=how, weights=(float(weights[0]), float(weights[1]))
-    )
+    given = (1.0, 1.0) if how == "fourier_only" else (float(weights[0]), float(weights[1]))
+    vintk = ViNTK(map=FourierMap(where="bands"), combine=how, weights=given)
     kernel = combine(plain, other, vintk)
     smallest = np.linalg.eigvalsh(kernel)[0]
     assert smallest > -1e-9 * np.abs(kernel).max(), (smallest, how, weights)
@@ -158,6 +158,7 @@ def test_combinations_of_kernels_are_kernels(seed, how, weights):
         "pixel_values:sigma=0.5:features=8/sum",
         "patch_content:sigma=1:features=16/fourier_only",
         "bands:num=3/product:2,1",
+        "pixel_values:sigma=0.12345678:features=8/sum:1,0.1234567",
     ],
 )
 def test_names_go_both_ways(text):
@@ -178,12 +179,38 @@ def test_names_go_both_ways(text):
         ("bands/sum:1", "vintk: got bands/sum:1;"),
         ("bands/sum:0,0", "weights: got"),
         ("bands/sum:a,b", "vintk: got"),
+        ("pixel_values:sigma=1:sigma=2/sum", "sigma: got"),
+        ("bands/fourier_only:2,1", "weights: got"),
     ],
 )
 def test_bad_names_are_refused(text, words):
     with pytest.raises(InputError) as error:
         ViNTK.parse(text)
     assert words in str(error.value), str(error.value)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 2.0, 3.0), (-1.0, 1.0), (np.nan, 1.0)])
+def test_weights_are_two_numbers(weights):
+    with pytest.raises((InputError, TypeCheckError)):
+        ViNTK(map=FourierMap(where="bands"), combine="sum", weights=weights)
+
+
+@pytest.mark.parametrize(("side", "num"), [(8, 0), (8, 9), (32, 40)])
+def test_empty_rings_are_refused(side, num):
+    with pytest.raises(InputError, match=f"num_bands: got {num}"):
+        bands(jnp.zeros((1, side, side, 1)), num)
+
+
+@pytest.mark.parametrize(("side", "num"), [(28, 7), (35, 5), (70, 5), (24, 3)])
+def test_a_boundary_belongs_to_the_ring_above(side, num):
+    """A wave along an axis whose frequency is exactly a boundary."""
+    for ring in range(1, num):
+        cycles = ring * side / num / 2
+        if cycles == int(cycles):
+            wave = np.cos(2 * np.pi * cycles * np.arange(side) / side)
+            x = jnp.asarray(np.broadcast_to(wave.reshape(1, 1, side, 1), (1, side, side, 1)))
+            energies = (bands(x, num) ** 2).sum(axis=(1, 2, 3, 4))
+            assert int(jnp.argmax(energies)) == ring, (side, num, ring)
 
 
 def test_a_root_of_a_negative_entry_is_refused():

@@ -192,6 +192,14 @@ def test_the_elite_of_a_generation_lives_on():
         (lambda: SearchSpace(()), "sizes: got"),
         (lambda: SearchSpace((2,), tries=0), "tries: got 0"),
         (lambda: SearchSpace((2,), admits=lambda a: a[0] == 0), "fallback: got None"),
+        (
+            lambda: SearchSpace((2, 2), admits=lambda a: a[0] == 0, fallback=(0,)),
+            "fallback: got an array of shape",
+        ),
+        (
+            lambda: SearchSpace((2, 2), admits=lambda a: a[0] == 0, fallback=(1, 0)),
+            "fallback: got .*within the limits",
+        ),
     ],
 )
 def test_bad_settings_are_refused(make, words):

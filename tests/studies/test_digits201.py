@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from jaxntk.errors import InputError
 from jaxntk.results.rows import read_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import digits201
@@ -68,6 +69,17 @@ def test_shards_share_the_work(small, tmp_path):
         train(digits201.BENCHMARK, tmp_path, quiet(), Shard(index, 2), limit=2)
     found = [(row["ops"], row["seed"]) for row in trainings(tmp_path)]
     assert set(found) == {tuple(task) for task in digits201.all_tasks()[:4]}
-    names = sorted(path.name for path in tmp_path.iterdir())
+    names = sorted(path.name for path in tmp_path.glob("*.jsonl"))
     assert names == ["shard-01-of-02.jsonl", "shard-02-of-02.jsonl"]
     assert len(read_rows(tmp_path / names[0])) == 2
+
+
+def test_a_folder_of_something_else_is_refused(small, tmp_path, monkeypatch):
+    train(digits201.BENCHMARK, tmp_path, quiet(), limit=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(digits201, "EPOCHS", 2)
+        with pytest.raises(InputError, match="epochs=1, not 2"):
+            train(digits201.BENCHMARK, tmp_path, quiet(), limit=1)
+    (tmp_path / "other.jsonl").write_text('{"model": "a"}\n')
+    with pytest.raises(InputError, match="a row without ops and seed"):
+        train(digits201.BENCHMARK, tmp_path, quiet(), limit=1)

@@ -9,10 +9,13 @@ from rich.console import Console
 
 from jaxntk.errors import InputError
 from jaxntk.metrics.frequency import frequency_response
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.results.rows import read_rows
 from jaxntk.studies import frequency_bias
+from jaxntk.studies.config import parse_arch
 from jaxntk.studies.frequency_bias import model_names, prepare, run_frequency
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
+from jaxntk.studies.scoring import KernelSettings, compile_kernel
 from jaxntk.studies.vit_kernels import ViTKernels
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -32,7 +35,7 @@ CONFIG = FrequencyConfig(
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def quick(monkeypatch):
     """Kernels that cost nothing: of the images blurred by as much as the seed says."""
 
@@ -59,7 +62,7 @@ def rows_of(out):
     return [row | {"seconds": None} for row in read_rows(out / "scores.jsonl")]
 
 
-def test_there_is_a_row_for_each_kernel_and_seed(tmp_path):
+def test_there_is_a_row_for_each_kernel_and_seed(tmp_path, quick):
     summary = run(tmp_path / "run")
     rows = rows_of(tmp_path / "run")
     names = model_names(CONFIG)
@@ -78,7 +81,7 @@ def test_there_is_a_row_for_each_kernel_and_seed(tmp_path):
     assert (tmp_path / "run" / "frequency_bias.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_rows_hold_what_the_kernel_of_the_waves_says(tmp_path):
+def test_rows_hold_what_the_kernel_of_the_waves_says(tmp_path, quick):
     run(tmp_path / "run")
     study = prepare(CONFIG)
     flat = study.waves.x.reshape(len(study.waves.x), -1).astype(np.float64)
@@ -92,7 +95,7 @@ def test_rows_hold_what_the_kernel_of_the_waves_says(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 6])
-def test_a_killed_run_goes_on_to_the_same_rows(tmp_path, kept):
+def test_a_killed_run_goes_on_to_the_same_rows(tmp_path, quick, kept):
     summary = run(tmp_path / "whole")
     run(tmp_path / "cut")
     path = tmp_path / "cut" / "scores.jsonl"
@@ -103,6 +106,22 @@ def test_a_killed_run_goes_on_to_the_same_rows(tmp_path, kept):
     assert again["models"] == summary["models"]
 
 
+def test_the_kernel_of_the_cnn_is_that_of_the_images_it_is_given():
+    """One program serves images of one number, whatever they are, and any seed."""
+    study, kept = prepare(CONFIG), {}
+    x = study.natural[0]
+    first = frequency_bias._cnn(CONFIG, kept, x, 0)
+    other = frequency_bias._cnn(CONFIG, kept, x + 1, 3)
+    assert list(kept) == [len(x)]
+    network = NasBench201(10, CONFIG.channels, CONFIG.cells_per_stage, BatchNormMode.FROZEN)
+    settings = KernelSettings(batch_norm="frozen", parameters="all")
+    arch = parse_arch(CONFIG.cell)
+    for gram, images, seed in ((first, x, 0), (other, x + 1, 3)):
+        wanted = compile_kernel(network, settings, images)(arch, seed)
+        np.testing.assert_allclose(gram, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
+    assert not np.allclose(first, other, rtol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -110,6 +129,7 @@ def test_a_killed_run_goes_on_to_the_same_rows(tmp_path, kept):
         ({"frequencies": (1, 8)}, "frequencies: got 8"),
         ({"side": 18, "patch_size": 9}, "side: got 18"),
         ({"patch_size": 5}, "patch_size: got 5"),
+        ({"num_bands": 40}, "num_bands: got 40"),
         ({"num_bands": 1}, "num_bands: got 1"),
         ({"num_seeds": 0}, "num_seeds: got 0"),
         ({"cell": "43231"}, "got '43231'"),

@@ -98,12 +98,44 @@ def test_small_frequencies_come_close_to_that():
 def test_a_hundred_architectures_compile_twice_with_features():
     own = ViTKernels(SETTINGS, X)
     archs = autoformer.sample(jax.random.key(0), 12, SPACE)
+    archs = np.tile(archs, (9, 1))[:100]
     maps = [None, *(FourierMap(where="pixel_values", num_features=2, sigma=s) for s in (0.1, 1.0))]
     for arch in archs:
         for how in maps:
             assert own("autoformer", arch, how).shape == (4, 4)
     # Another sigma is other data, not another program.
     assert own.compilations == 2
+
+
+def test_other_images_and_other_weights_share_what_is_compiled():
+    base, other = kernels(), X[::-1].copy() + 1
+    arch, how = ARCH, MAPS["pixel_values"]
+    base("autoformer", arch, how)
+    count = base.compilations
+    moved = base.seeded(3).on(other)
+    got = [moved("autoformer", arch, each) for each in (None, how)]
+    assert base.compilations == count
+    settings = ViTSettings(**(vars(SETTINGS) | {"init_seed": 3, "feature_seed": 3}))
+    fresh = ViTKernels(settings, other)
+    for each, gram in zip((None, how), got, strict=True):
+        np.testing.assert_allclose(gram, fresh("autoformer", arch, each), rtol=1e-12)
+        assert not np.allclose(gram, base("autoformer", arch, each))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tile": 0}, "tile: got 0"),
+        ({"num_classes": 0}, "num_classes: got 0"),
+        ({"patch_size": 0}, "patch_size: got 0"),
+        ({"matmul_precision": "lowest"}, "matmul_precision"),
+    ],
+)
+def test_bad_settings_are_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        ViTSettings(**(vars(SETTINGS) | changes))
+    with jax.enable_x64(False), pytest.raises(InputError, match="dtype: got 'float64'"):
+        ViTSettings(**vars(SETTINGS))
 
 
 def test_tiles_do_not_change_the_kernel():
