@@ -10,8 +10,15 @@ from jaxntk.errors import InputError
 from jaxntk.studies.config import LOCATIONS, ExperimentConfig, parse_arch, validate
 from tests.tiny_runs import REPOSITORY
 
-# Scripts that score nothing have no configuration.
-WITHOUT_CONFIGURATION = ("digits201", "kernel_dynamics", "lga_over_training")
+# Scripts with a command line of their own.
+WITHOUT_CONFIGURATION = (
+    "digits201",
+    "frequency_bias",
+    "kernel_dynamics",
+    "lga_over_training",
+    "search_tables",
+    "vintk_vitbench101",
+)
 EXPERIMENTS = sorted(
     file
     for file in (REPOSITORY / "experiments").glob("*.py")
