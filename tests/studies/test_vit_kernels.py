@@ -19,7 +19,10 @@ from tests.networks import tiny
 from tests.networks.tiny import quick_float64  # noqa: F401
 
 SPACE = Space((6, 12), (1, 2), (2, 3), (2.0,), head_dim=None)
-SETTINGS = ViTSettings(num_classes=3, dtype="float64", space=SPACE, patch_size=4, feature_seed=5)
+with jax.enable_x64(True):
+    SETTINGS = ViTSettings(
+        num_classes=3, dtype="float64", space=SPACE, patch_size=4, feature_seed=5
+    )
 X = np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype(np.float32)
 ARCH = autoformer.from_string("6:3x2,2x2", SPACE)
 MAPS = {
