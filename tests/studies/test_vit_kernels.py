@@ -110,37 +110,6 @@ def test_a_hundred_architectures_compile_twice_with_features():
     assert own.compilations == 2
 
 
-def test_other_images_and_other_weights_share_what_is_compiled():
-    base, other = kernels(), X[::-1].copy() + 1
-    arch, how = ARCH, MAPS["pixel_values"]
-    base("autoformer", arch, how)
-    count = base.compilations
-    moved = base.seeded(3).on(other)
-    got = [moved("autoformer", arch, each) for each in (None, how)]
-    assert base.compilations == count
-    settings = ViTSettings(**(vars(SETTINGS) | {"init_seed": 3, "feature_seed": 3}))
-    fresh = ViTKernels(settings, other)
-    for each, gram in zip((None, how), got, strict=True):
-        np.testing.assert_allclose(gram, fresh("autoformer", arch, each), rtol=1e-12)
-        assert not np.allclose(gram, base("autoformer", arch, each))
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"tile": 0}, "tile: got 0"),
-        ({"num_classes": 0}, "num_classes: got 0"),
-        ({"patch_size": 0}, "patch_size: got 0"),
-        ({"matmul_precision": "lowest"}, "matmul_precision"),
-    ],
-)
-def test_bad_settings_are_refused(changes, words):
-    with pytest.raises(InputError, match=words):
-        ViTSettings(**(vars(SETTINGS) | changes))
-    with jax.enable_x64(False), pytest.raises(InputError, match="dtype: got 'float64'"):
-        ViTSettings(**vars(SETTINGS))
-
-
 def test_tiles_do_not_change_the_kernel():
     tiled = ViTKernels(ViTSettings(**(vars(SETTINGS) | {"tile": 3})), X)
     for name in ("images", "bands"):
