@@ -23,11 +23,12 @@ from jax import lax
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from benchmarks.measure import compile_call, run_seconds, save, set_up, style, write_record
+from benchmarks.measure import compile_call, run_seconds, set_up, write_record
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.results import theme
+from jaxntk.results.publish import write_figure
 from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
 
 PROGRAM = "python -m benchmarks.convolution_rate"
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     write_record(
         options.out, PROGRAM, options, seconds=times, flops=flops, rates=rates, summary=summary
     )
-    save(figure(rates, machine), options.out.with_suffix(".png"))
+    write_figure(options.out.with_suffix(".png"), figure(rates, machine))
     console = Console()
     for name, rate in rates.items():
         console.print(f"{name:34} {best[name] * 1e3:9.2f} ms {rate / 1e9:8.1f} GFLOP/s")
@@ -149,7 +150,8 @@ def figure(rates: dict[str, float], convolution_rate: float) -> Figure:
         ax.text(value, place, f" {value:.0f}", va="center", fontsize=8, color=theme.MUTED)
     ax.axvline(convolution_rate / 2e9, color=theme.INK, linewidth=0.8, linestyle="--")
     ax.margins(x=0.08)
-    style(ax, "GFLOP/s; dashed: half of the convolution rate", "", grid="x")
+    rate = "GFLOP/s; dashed: half of the convolution rate"
+    theme.style_axes(ax, xlabel=rate, grid="x", spines=("left",))
     ax.set_title(
         "NAS-Bench-201, a cell of 3x3 convolutions, against this machine's rates",
         loc="left",

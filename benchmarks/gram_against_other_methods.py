@@ -29,7 +29,7 @@ from flax import traverse_util
 from rich.console import Console
 
 from benchmarks.gram_against_other_methods_figure import figure, result_table
-from benchmarks.measure import compile_call, run_seconds, save, set_up, write_record
+from benchmarks.measure import compile_call, run_seconds, set_up, write_record
 from benchmarks.naive_kernel import PerCell, used_paths
 from benchmarks.networks import Mlp, VisionTransformer
 from jaxntk.errors import InputError
@@ -37,6 +37,7 @@ from jaxntk.kernels.empirical import Method, empirical_ntk
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
+from jaxntk.results.publish import write_figure
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
 
@@ -366,7 +367,7 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out or RESULTS / f"gram_against_other_methods_{options.case}.json"
     write_record(out, PROGRAM, options, rows=rows, summary=summary)
     title = f"{options.case}, n = {options.n}, {options.device}: one kernel of the summed logits"
-    save(figure(rows, summary, title), out.with_suffix(".png"))
+    write_figure(out.with_suffix(".png"), figure(rows, summary, title))
     console.print(result_table(summary, title))
     return 0
 

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from rich.table import Table
 
-from benchmarks.measure import style
 from jaxntk.results import theme
 from jaxntk.results.text import seconds, size
 
@@ -88,7 +87,8 @@ def _times(ax: Any, summary: dict[str, dict[str, float]]) -> None:
     ax.set_ylim(-0.5, len(names) - 0.3)
     ax.set_xscale("log")
     ax.margins(x=0.08)
-    style(ax, "seconds a kernel: full computing, open with compilation", "", grid="x")
+    time = "seconds a kernel: full computing, open with compilation"
+    theme.style_axes(ax, xlabel=time, grid="x", spines=("left",))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
@@ -105,5 +105,7 @@ def _sums(ax: Any, rows: list[dict[str, Any]], cases: list[str]) -> None:
         ax.plot(count, np.cumsum(each), mark, color=colour, label=method, markersize=4, linewidth=1)
     ax.set_xticks(range(1, len(cases) + 1))
     ax.set_yscale("log")
-    style(ax, "architectures", "seconds, with compilation")
+    theme.style_axes(
+        ax, xlabel="architectures", ylabel="seconds, with compilation", spines=("left",)
+    )
     ax.legend(frameon=False, fontsize=8, labelcolor=theme.INK)

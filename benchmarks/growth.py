@@ -25,11 +25,12 @@ from rich.console import Console
 
 from benchmarks.gram_against_other_methods import METHODS
 from benchmarks.gram_against_other_methods_figure import MARKS
-from benchmarks.measure import compile_call, run_seconds, save, set_up, style, write_record
+from benchmarks.measure import compile_call, run_seconds, set_up, write_record
 from benchmarks.networks import Mlp
 from jaxntk.errors import InputError
 from jaxntk.kernels.empirical import Method, empirical_ntk
 from jaxntk.results import theme
+from jaxntk.results.publish import write_figure
 
 PROGRAM = "python -m benchmarks.growth"
 BASE = {"n": 64, "outputs": 10, "width": 256}
@@ -75,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
     rows = list(_measure(options, console))
     write_record(options.out, PROGRAM, options, base=BASE, rows=rows)
-    save(figure(rows), options.out.with_suffix(".png"))
+    write_figure(options.out.with_suffix(".png"), figure(rows))
     return 0
 
 
@@ -150,7 +151,8 @@ def figure(rows: list[dict[str, Any]]) -> Figure:
                 )
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
-            style(ax, LABELS[quantity] if line else "", "" if column else unit)
+            xlabel, ylabel = LABELS[quantity] if line else "", "" if column else unit
+            theme.style_axes(ax, xlabel=xlabel, ylabel=ylabel, spines=("left",))
     handles, labels = axes[0][0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     drawn.suptitle(

@@ -1,6 +1,5 @@
 """What the benchmarks share: a confined process, compilation and run times, memory, a record."""
 
-import io
 import os
 import shlex
 import time
@@ -11,14 +10,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from benchmarks.one_compilation import machine
 from jaxntk.errors import InputError
 from jaxntk.kernels.memory import executable_bytes
-from jaxntk.results import theme
-from jaxntk.results.rows import environment, write_bytes_atomic, write_json_atomic
+from jaxntk.results.rows import environment, write_json_atomic
 
 ENOUGH_SECONDS = 3.0
 """Runs are repeated until they took this long together."""
@@ -163,35 +159,3 @@ def write_record(path: Path, program: str, options: Any, **results: Any) -> dict
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomic(path, record)
     return record
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes a picture.
-
-    Args:
-        figure: the picture.
-        path: of the PNG file.
-    """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    write_bytes_atomic(path, buffer.getvalue())
-
-
-def style(ax: Axes, xlabel: str, ylabel: str, grid: str = "both") -> None:
-    """Gives axes the look of the project's pictures.
-
-    Args:
-        ax: the axes.
-        xlabel: what is across.
-        ylabel: what is up.
-        grid: ``x``, ``y`` or ``both``.
-    """
-    ax.set_facecolor(theme.SURFACE)
-    ax.grid(axis=grid, color=theme.FAINT, linewidth=0.6)  # pyright: ignore[reportArgumentType]
-    ax.set_axisbelow(True)
-    ax.tick_params(length=0, colors=theme.MUTED, labelsize=8, which="both")
-    ax.set_xlabel(xlabel, color=theme.MUTED, fontsize=9)
-    ax.set_ylabel(ylabel, color=theme.MUTED, fontsize=9)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side == "left")
-        spine.set(color=theme.FAINT, linewidth=0.8)

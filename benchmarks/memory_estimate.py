@@ -27,10 +27,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import command_line, save, set_up, write_record
+from benchmarks.measure import command_line, set_up, write_record
 from benchmarks.memory_estimate_cases import Case, Settings, measure
 from benchmarks.memory_estimate_figure import growth_figure
 from jaxntk.errors import InputError
+from jaxntk.results.publish import write_figure
 from jaxntk.results.text import seconds, size
 
 PROGRAM = "python -m benchmarks.memory_estimate"
@@ -90,7 +91,7 @@ def run(options: Options, console: Console) -> None:
     record = write_record(
         options.out, PROGRAM, options, load_before=load, rows=rows, **summarize(rows)
     )
-    save(growth_figure(record), options.out.with_suffix(".png"))
+    write_figure(options.out.with_suffix(".png"), growth_figure(record))
     console.print(result_table(record))
 
 

@@ -6,7 +6,6 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from benchmarks.measure import style
 from jaxntk.results import theme
 from jaxntk.results.text import size
 
@@ -60,7 +59,8 @@ def growth_figure(record: Mapping[str, Any]) -> Figure:
 def _scales(ax: Any, images: list[int]) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log", base=2)
-    style(ax, "images", "memory beside the process itself")
+    memory = "memory beside the process itself"
+    theme.style_axes(ax, xlabel="images", ylabel=memory, spines=("left",))
     ax.xaxis.set_major_locator(FixedLocator(images))
     ax.xaxis.set_major_formatter(FixedFormatter([f"{count:,}" for count in images]))
     ax.xaxis.set_minor_locator(NullLocator())

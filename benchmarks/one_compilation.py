@@ -26,7 +26,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from benchmarks.one_compilation_figure import result_table, save_figure
+from benchmarks.one_compilation_figure import result_table, times_figure
 from benchmarks.one_compilation_sides import (
     Settings,
     Side,
@@ -36,6 +36,7 @@ from benchmarks.one_compilation_sides import (
     time_cell,
 )
 from jaxntk.errors import InputError
+from jaxntk.results.publish import write_figure
 from jaxntk.results.rows import environment, write_json_atomic
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import parse_arch
@@ -136,7 +137,7 @@ def run(options: Options, console: Console) -> None:
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomic(options.out, record)
-    save_figure(record, options.out.with_suffix(".png"))
+    write_figure(options.out.with_suffix(".png"), times_figure(record))
     console.print(result_table(record))
 
 

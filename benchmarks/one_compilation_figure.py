@@ -1,16 +1,12 @@
 """How the result of the benchmark is shown: a table and a picture."""
 
-import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
 from jaxntk.results import theme
-from jaxntk.results.rows import write_bytes_atomic
 from jaxntk.results.text import seconds, size
 
 SIDES = {"fast": "compiled once for all cells", "naive": "vmap(grad), compiled for each cell"}
@@ -53,21 +49,6 @@ def result_table(record: Mapping[str, Any]) -> Table:
     return table
 
 
-def save_figure(record: Mapping[str, Any], path: Path) -> None:
-    """Draws the time of every cell, split into compilation and computation.
-
-    Args:
-        record: what the benchmark writes.
-        path: of the picture, a PNG.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    buffer = io.BytesIO()
-    times_figure(record).savefig(buffer, format="png", dpi=150)
-    write_bytes_atomic(path, buffer.getvalue())
-
-
 def times_figure(record: Mapping[str, Any]) -> Figure:
     """Draws a pair of bars for every cell; the one compilation is shared evenly.
 
@@ -91,7 +72,7 @@ def times_figure(record: Mapping[str, Any]) -> Figure:
         ax.barh(places, computing, left=compiling, label=f"{SIDES[side]}: computing", **bars)
     ax.set_yticks(range(len(rows)), [row["ops"] for row in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    _style(ax)
+    theme.style_axes(ax, xlabel="seconds", ylabel="cell", grid="x", spines=("left",))
     ratio = f"{record['summary']['ratio']:.2f}"
     title = f"Time a cell: {ratio} of the baseline, compile time included"
     ax.set_title(title, loc="left", color=theme.INK, fontsize=10)
@@ -99,15 +80,3 @@ def times_figure(record: Mapping[str, Any]) -> Figure:
         loc="outside lower left", ncols=2, frameon=False, fontsize=8, labelcolor=theme.INK
     )
     return figure
-
-
-def _style(ax: Axes) -> None:
-    ax.set_facecolor(theme.SURFACE)
-    ax.grid(axis="x", color=theme.FAINT, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.tick_params(length=0, colors=theme.MUTED, labelsize=8)
-    ax.set_xlabel("seconds", color=theme.MUTED, fontsize=9)
-    ax.set_ylabel("cell", color=theme.MUTED, fontsize=9)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side == "left")
-        spine.set(color=theme.FAINT, linewidth=0.8)

@@ -29,13 +29,14 @@ import tyro
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from benchmarks.measure import save, set_up, style, write_record
+from benchmarks.measure import set_up, write_record
 from jaxntk.data.batches import standardize as standardize_images
 from jaxntk.data.images import load_images
 from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.networks.nasbench201_plain import plain_logits, standardize
 from jaxntk.results import theme
+from jaxntk.results.publish import write_figure
 from jaxntk.spaces import nasbench201
 from jaxntk.training.augment import augment
 from jaxntk.training.population import batches, epoch_keys, population_training, steps_of
@@ -197,7 +198,8 @@ def figure(measured: dict[str, Any]) -> Figure:
         ax.annotate(
             label, (numbers[-1], times[-1]), (-4, 5), textcoords="offset points", ha="right"
         )
-    style(ax, "cells trained for one epoch", "seconds, compilation included")
+    across, up = "cells trained for one epoch", "seconds, compilation included"
+    theme.style_axes(ax, xlabel=across, ylabel=up, spines=("left",))
     ax.set_ylim(bottom=0)
     return drawn
 
@@ -229,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: the weights of {names} differ; nothing is written", file=sys.stderr)
         return DIFFERS
     write_record(options.out, PROGRAM, options, summary=summary, **measured)
-    save(figure(measured), options.out.with_suffix(".png"))
+    write_figure(options.out.with_suffix(".png"), figure(measured))
     return 0
 
 

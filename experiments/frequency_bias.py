@@ -15,14 +15,16 @@ Command   python experiments/frequency_bias.py cifar100 --out runs/frequency_bia
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jaxntk.studies.frequency_bias import run_frequency
+from jaxntk.studies.frequency_bias import FREQUENCY
 from jaxntk.studies.frequency_config import FrequencyConfig
 from jaxntk.studies.script import run_preset
+from jaxntk.studies.study import run_study
 
 
 @dataclass(frozen=True)
@@ -53,4 +55,4 @@ PRESETS = {
 
 
 if __name__ == "__main__":
-    sys.exit(run_preset(PRESETS, __doc__, run_frequency))
+    sys.exit(run_preset(PRESETS, __doc__, partial(run_study, FREQUENCY)))

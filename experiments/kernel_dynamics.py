@@ -14,14 +14,16 @@ Command   python experiments/kernel_dynamics.py digits201 --out runs/kernel_dyna
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jaxntk.studies.kernel_dynamics import KernelDynamicsConfig, run_dynamics
+from jaxntk.studies.kernel_dynamics import KERNEL_DYNAMICS, KernelDynamicsConfig
 from jaxntk.studies.over_training_config import REDUCED_CIFAR10
 from jaxntk.studies.script import run_preset
+from jaxntk.studies.study import run_study
 
 
 @dataclass(frozen=True)
@@ -59,4 +61,5 @@ PRESETS = {
 
 
 if __name__ == "__main__":
-    sys.exit(run_preset(PRESETS, __doc__, run_dynamics, "the same command starts again"))
+    run = partial(run_study, KERNEL_DYNAMICS)
+    sys.exit(run_preset(PRESETS, __doc__, run, "the same command starts again"))

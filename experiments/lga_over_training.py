@@ -27,14 +27,16 @@ Command   python experiments/lga_over_training.py digits201 --out runs/over_trai
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jaxntk.studies.over_training import run_over_training
+from jaxntk.studies.over_training import OVER_TRAINING
 from jaxntk.studies.over_training_config import REDUCED_CIFAR10, OverTrainingConfig
 from jaxntk.studies.script import run_preset
+from jaxntk.studies.study import run_study
 
 
 @dataclass(frozen=True)
@@ -74,4 +76,4 @@ PRESETS = {
 
 
 if __name__ == "__main__":
-    sys.exit(run_preset(PRESETS, __doc__, run_over_training))
+    sys.exit(run_preset(PRESETS, __doc__, partial(run_study, OVER_TRAINING)))

@@ -16,13 +16,15 @@ Command   python experiments/vintk_vitbench101.py --table vitbench101_dev.csv --
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from jaxntk.studies.script import run_preset
-from jaxntk.studies.vintk import run_vintk
+from jaxntk.studies.study import run_study
+from jaxntk.studies.vintk import VINTK
 from jaxntk.studies.vintk_config import VintkConfig
 
 
@@ -37,4 +39,4 @@ class Options:
 
 
 if __name__ == "__main__":
-    sys.exit(run_preset(Options, __doc__, run_vintk))
+    sys.exit(run_preset(Options, __doc__, partial(run_study, VINTK)))

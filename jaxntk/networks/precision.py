@@ -30,6 +30,19 @@ def at_precision(name: str) -> AbstractContextManager[None]:
     return jax.default_matmul_precision(name)
 
 
+def check_x64(dtype: str) -> None:
+    """Refuses float64 where JAX would silently compute in float32.
+
+    Args:
+        dtype: a precision; ``float32`` is always there.
+
+    Raises:
+        InputError: ``jax_enable_x64`` is not set.
+    """
+    if dtype != "float32" and not jax.config.read("jax_enable_x64"):
+        raise InputError("dtype", dtype, "call jax.config.update('jax_enable_x64', True) first")
+
+
 def matmul_precision() -> lax.Precision | None:
     """Returns the precision that products get, at the moment they are traced.
 

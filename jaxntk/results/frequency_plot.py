@@ -19,7 +19,7 @@ def frequency_figure(rows: Rows, times: Sequence[float]) -> Figure:
     Lines are means over seeds, bands reach from the smallest to the largest value.
 
     Args:
-        rows: of :func:`jaxntk.studies.frequency_bias.run_frequency`.
+        rows: of :mod:`jaxntk.studies.frequency_bias`.
         times: of gradient flow, that learning was looked at.
 
     Returns:
@@ -38,10 +38,15 @@ def frequency_figure(rows: Rows, times: Sequence[float]) -> Figure:
         _band(learned, frequencies, [_half_times(row, times) for row in of_model], style)
         shares = np.array([row["band_power"] for row in of_model], np.float64)
         _band(rings, range(1, shares.shape[1] + 1), shares / shares[:, :1], style)
-    _dress(power, "power, over the mean of the lower half", "cycles an image", log=True)
-    _dress(visibility, "part of the kernel that moves with the wave", "cycles an image")
-    _dress(learned, "time until half is learned", "cycles an image", log=True)
-    _dress(rings, "power per energy of rings of images, over the lowest", "ring", log=True)
+    waves = "cycles an image"
+    for ax, title, xlabel in (
+        (power, "power, over the mean of the lower half", waves),
+        (visibility, "part of the kernel that moves with the wave", waves),
+        (learned, "time until half is learned", waves),
+        (rings, "power per energy of rings of images, over the lowest", "ring"),
+    ):
+        theme.style_axes(ax, title=title, xlabel=xlabel)
+        ax.set_yscale("linear" if ax is visibility else "log")
     handles, labels = power.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
@@ -62,16 +67,3 @@ def _band(ax: Axes, x: Sequence[int], values: Any, style: Mapping[str, Any]) -> 
     if len(stacked) > 1:
         low, high = stacked.min(axis=0), stacked.max(axis=0)
         ax.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
-
-
-def _dress(ax: Axes, title: str, axis: str, *, log: bool = False) -> None:
-    ax.set_title(title, loc="left", fontsize=10, color=theme.INK)
-    ax.set_xlabel(axis, fontsize=9, color=theme.MUTED)
-    if log:
-        ax.set_yscale("log")
-    ax.grid(color=theme.FAINT, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.tick_params(which="both", length=0, colors=theme.MUTED, labelsize=8)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set(color=theme.FAINT, linewidth=0.8)

@@ -78,12 +78,7 @@ def _line(
 
 def _dress(ax: Axes, title: str) -> None:
     ax.axhline(0, color=theme.MUTED, linewidth=0.8)
-    ax.set_title(title, loc="left", color=theme.INK, fontsize=10)
-    ax.set_xlabel("epochs of training", color=theme.MUTED, fontsize=9)
+    theme.style_axes(ax, title=title, xlabel="epochs of training", grid="", spines=("left",))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.tick_params(length=0, colors=theme.MUTED, labelsize=8)
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
     ax.legend(fontsize=7.5, frameon=False, labelcolor=theme.INK, **place)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side == "left")
-        spine.set(color=theme.FAINT)

@@ -1,7 +1,5 @@
-"""The scores of a study over training as tables: a CSV file, and one for the terminal."""
+"""The scores of a study over training as tables: a flat one, and one for the terminal."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,43 +8,28 @@ from rich.table import Table
 from jaxntk.results.text import interval, number, score_name
 
 
-def table_csv(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Writes the entries of a summary as a table, numbers with four decimals.
+def flat_entries(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Lays the entries of a summary out as the rows of one table.
 
     Args:
         entries: of :func:`~jaxntk.studies.over_training_summary.over_training_entries`.
 
     Returns:
-        The content of a CSV file with a header.
+        Rows for :func:`~jaxntk.results.publish.table_csv`, all with the same fields.
     """
     beyond = list(dict.fromkeys(name for entry in entries for name in entry["beyond"]))
-    header = ["score", "epochs", "batch_norm", *_with_bounds("kendall"), "spearman"]
-    header += [*_with_bounds("partial"), *_with_bounds("with_live_params")]
-    for name in beyond:
-        header += [*_with_bounds(f"gain_over_{name}"), f"gain_over_{name}_low_of_all"]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*header, "cells", "invalid"])
+    taken = ("score", "epochs", "batch_norm", "kendall", "kendall_ci95", "spearman")
+    taken += ("partial", "partial_ci95", "with_live_params", "with_live_params_ci95")
+    rows = []
     for entry in entries:
-        line = [entry["score"], entry["epochs"], entry["batch_norm"], entry["kendall"]]
-        line += [*(entry["kendall_ci95"] or (None, None)), entry["spearman"]]
-        for name in ("partial", "with_live_params"):
-            line += [entry[name], *(entry[f"{name}_ci95"] or (None, None))]
+        row = {name: entry[name] for name in taken}
         for name in beyond:
             found = entry["beyond"].get(name, {})
-            bounds = found.get("gain_ci95") or (None, None)
-            line += [found.get("gain"), *bounds, found.get("gain_low_of_all")]
-        writer.writerow([_cell(value) for value in [*line, entry["n"], entry["invalid"]]])
-    return buffer.getvalue()
-
-
-def _with_bounds(name: str) -> list[str]:
-    """Names a number and the interval after it."""
-    return [name, f"{name}_low", f"{name}_high"]
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.4f}" if isinstance(value, float) else value
+            row[f"gain_over_{name}"] = found.get("gain")
+            row[f"gain_over_{name}_ci95"] = found.get("gain_ci95")
+            row[f"gain_over_{name}_low_of_all"] = found.get("gain_low_of_all")
+        rows.append(row | {"cells": entry["n"], "invalid": entry["invalid"]})
+    return rows
 
 
 def terminal_table(entries: Sequence[Mapping[str, Any]], cells: int) -> Table:

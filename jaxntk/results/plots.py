@@ -130,7 +130,7 @@ def correlation_figure(summary: Mapping[str, Any]) -> Figure:
         tau, bounds = number(row["kendall"], row["n"]), interval(row["kendall_ci95"], row["n"])
         texts.text(0.24, place, tau, ha="right", va="center", color=theme.INK, fontsize=9)
         texts.text(0.32, place, bounds, ha="left", va="center", color=theme.MUTED, fontsize=9)
-    _style(bars)
+    theme.style_axes(bars)
     bars.grid(axis="y", visible=False)
     bars.spines["left"].set_visible(False)
     bars.axvline(0, color=theme.MUTED, linewidth=0.8)
@@ -223,11 +223,11 @@ def _scatter_axes(figure: Figure, direction: str, *, with_strip: bool) -> tuple[
         ratios = [0.09, 1.0] if direction == "higher" else [1.0, 0.09]
         axes = figure.subplots(1, 2, sharey=True, width_ratios=ratios)
         strip, ax = axes if direction == "higher" else axes[::-1]
-        _style(strip)
+        theme.style_axes(strip)
         strip.grid(axis="x", visible=False)
         strip.set(xlim=(0, 1), xticks=[0.5])
         strip.set_xticklabels(["invalid"], color=theme.INVALID, fontsize=7.5)
-    _style(ax)
+    theme.style_axes(ax)
     figure.axes[0].set_ylabel("accuracy (%)", color=theme.MUTED, fontsize=9)
     return ax, strip
 
@@ -240,15 +240,6 @@ def _under_title(ax: Axes, correlation: Correlation) -> None:
         line += f" ({interval(correlation.kendall_ci95, correlation.n)})"
     place = {"xy": (0, 1), "xytext": (0, 5), "xycoords": "axes fraction"}
     ax.annotate(line, **place, textcoords="offset points", color=theme.MUTED, fontsize=9)
-
-
-def _style(ax: Axes) -> None:
-    ax.grid(color=theme.FAINT, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.tick_params(which="both", length=0, colors=theme.MUTED, labelsize=8)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set(color=theme.FAINT, linewidth=0.8)
 
 
 def _scale_scores(ax: Axes, score: np.ndarray) -> None:

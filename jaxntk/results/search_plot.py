@@ -43,13 +43,6 @@ def search_figure(
     )
     ax.set_xscale("log")
     ax.set_ylim(lowest - 0.1 * (best - lowest), best + 0.12 * (best - lowest))
-    ax.set_xlabel("evaluations", color=theme.MUTED, fontsize=9)
-    ax.set_ylabel(f"{report}, %", color=theme.MUTED, fontsize=9)
-    ax.grid(color=theme.FAINT, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.tick_params(which="both", length=0, colors=theme.MUTED, labelsize=8)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set(color=theme.FAINT, linewidth=0.8)
+    theme.style_axes(ax, xlabel="evaluations", ylabel=f"{report}, %")
     ax.legend(loc="lower right", fontsize=8, frameon=False)
     return figure

@@ -1,10 +1,13 @@
-"""Colours of the figures, and figures as inline SVG that follow the colours of the page."""
+"""Look of the figures: colours, axes, and inline SVG that follows the colours of its page."""
 
 import io
 import re
+from collections.abc import Collection
+from typing import Literal
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette (2008), told apart with any colour vision, slightly darkened for text.
@@ -41,6 +44,42 @@ PALETTE = {
 _FONT = re.compile(r"font-family:[^;]*;?\s*")
 _REFERENCE = re.compile(r"#([\w-]+)")
 _RASTER_DPI = 144
+
+
+def style_axes(
+    ax: Axes,
+    *,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    grid: Literal["x", "y", "both", ""] = "both",
+    spines: Collection[str] = ("left", "bottom"),
+) -> None:
+    """Gives axes the look of the project's figures: faint lines, muted ticks and labels.
+
+    Args:
+        ax: the axes.
+        title: above, at the left.
+        xlabel: what is across.
+        ylabel: what is up.
+        grid: across which axis lines are drawn; empty for none.
+        spines: sides that have a line.
+    """
+    if title:
+        ax.set_title(title, loc="left", color=INK, fontsize=10)
+    if xlabel:
+        ax.set_xlabel(xlabel, color=MUTED, fontsize=9)
+    if ylabel:
+        ax.set_ylabel(ylabel, color=MUTED, fontsize=9)
+    if grid:
+        ax.grid(axis=grid, color=FAINT, linewidth=0.6)
+        ax.set_axisbelow(True)
+    # The figure's own background shows.
+    ax.set_facecolor("none")
+    ax.tick_params(which="both", length=0, colors=MUTED, labelsize=8)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in spines)
+        spine.set(color=FAINT, linewidth=0.8)
 
 
 def inline_svg(figure: Figure, *, key: str, label: str) -> str:

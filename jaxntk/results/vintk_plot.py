@@ -53,10 +53,6 @@ def vintk_figure(rule: Mapping[str, Any]) -> Figure:
     ax.axvline(0, color=theme.FAINT, linewidth=1, zorder=0)
     ax.set_yticks(range(len(kernels)), kernels)
     ax.invert_yaxis()
-    ax.set_xlabel("mean Kendall tau by the rule", color=theme.MUTED, fontsize=9)
-    ax.tick_params(length=0, colors=theme.MUTED, labelsize=8)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set(color=theme.FAINT)
+    theme.style_axes(ax, xlabel="mean Kendall tau by the rule", grid="", spines=("bottom",))
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure

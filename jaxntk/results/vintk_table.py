@@ -1,7 +1,5 @@
-"""The scores of vision transformers as tables: CSV files, and one for the terminal."""
+"""The best scores of vision transformers, as a table for the terminal."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,29 +7,6 @@ from rich.table import Table
 
 ROWS = 15
 """Scores in the terminal's table, baselines and the NTK's own beside them."""
-
-
-def table_csv(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Writes entries as a table, numbers with four decimals.
-
-    Args:
-        entries: of one kind, of :mod:`jaxntk.studies.vintk_summary`; the two ends of an interval
-            ``NAME_ci95`` are columns ``NAME_low`` and ``NAME_high``.
-
-    Returns:
-        The content of a CSV file with a header; empty for no entries.
-    """
-    if not entries:
-        return ""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    rows = [_flat(entry) for entry in entries]
-    writer.writerow(rows[0])
-    writer.writerows(
-        [f"{value:.4f}" if isinstance(value, float) else value for value in row.values()]
-        for row in rows
-    )
-    return buffer.getvalue()
 
 
 def terminal_table(rule: Mapping[str, Any]) -> Table:
@@ -57,18 +32,6 @@ def terminal_table(rule: Mapping[str, Any]) -> Table:
                 f"{_signed(entry['gain'])} {_bounds(entry['gain_ci95'])}".strip(),
             )
     return table
-
-
-def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in entry.items():
-        if name.endswith("_ci95"):
-            low, high = value or (None, None)
-            stem = name.removesuffix("_ci95")
-            flat |= {f"{stem}_low": low, f"{stem}_high": high}
-        else:
-            flat[name] = value
-    return flat
 
 
 def _signed(value: float | None) -> str:

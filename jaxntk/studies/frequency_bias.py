@@ -6,14 +6,12 @@ natural images split into rings of spatial frequency. A row is one kernel of one
 before the next is begun.
 """
 
-import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -22,7 +20,6 @@ from rich.console import Console
 from jaxntk.data.batches import make_batch, resized, standardize
 from jaxntk.data.images import load_images
 from jaxntk.data.plane_waves import PlaneWaves, plane_waves
-from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import ViNTK, bands, vintk_kernel
 from jaxntk.metrics.alignment import double_centred
 from jaxntk.metrics.dynamics import cosine
@@ -32,21 +29,21 @@ from jaxntk.metrics.frequency import (
     phase_targets,
 )
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.precision import check_x64
 from jaxntk.results.frequency_plot import frequency_figure
 from jaxntk.results.frequency_table import frequency_table, summary_rows
+from jaxntk.results.publish import Publication
 from jaxntk.results.rows import (
     append_row,
     number_or_none,
-    write_bytes_atomic,
-    write_json_atomic,
 )
-from jaxntk.results.vintk_table import table_csv
 from jaxntk.spaces import autoformer
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import parse_arch
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
 from jaxntk.studies.progress import track
 from jaxntk.studies.scoring import KernelSettings, compile_kernel
+from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
 NAME = "frequency_bias"
@@ -78,57 +75,6 @@ class FrequencyStudy:
     digest: str
 
 
-def run_frequency(
-    config: FrequencyConfig, out: Path, *, command: str, console: Console
-) -> dict[str, Any]:
-    """Takes every kernel of a configuration and draws what it sees of each frequency.
-
-    The same folder again goes on with what is missing.
-
-    Args:
-        config: the configuration.
-        out: folder of the run.
-        command: the line that starts it again.
-        console: where progress and results are shown.
-
-    Returns:
-        The summary, as written to ``summary.json``.
-
-    Raises:
-        InputError: anything wrong with configuration, data or folder.
-    """
-    start = time.perf_counter()
-    study = prepare(config)
-    record = run_folder.Record(
-        experiment=NAME, command=command, config=config, data_sha256=study.digest
-    )
-    run_folder.open_run(out, record, validate_frequency)
-    path = out / run_folder.SCORES
-    done = set(run_folder.rows_by_key(path, KEYS))
-    todo = [(model, seed) for seed in config.seeds for model in model_names(config)]
-    todo = [key for key in todo if key not in done]
-    if todo:
-        rows = frequency_rows(study, todo, console)
-        for _, row in zip(track(todo, "kernels", console), rows, strict=True):
-            append_row(path, row)
-    found = run_folder.rows_by_key(path, KEYS)
-    rows = [found[model, seed] for model in model_names(config) for seed in config.seeds]
-    summary = {
-        "experiment": NAME,
-        "data": {"name": config.data, "num_images": config.num_images, "side": config.side},
-        "models": summary_rows(rows),
-        "seconds": time.perf_counter() - start,
-    }
-    picture = io.BytesIO()
-    frequency_figure(rows, TIMES).savefig(picture, dpi=150)
-    write_bytes_atomic(out / FIGURE, picture.getvalue())
-    write_bytes_atomic(out / TABLE, table_csv(summary["models"]).encode())
-    write_json_atomic(out / run_folder.SUMMARY, summary)
-    console.print(frequency_table(summary["models"]))
-    console.print(f"table and figure: {out}", soft_wrap=True, highlight=False)
-    return summary
-
-
 def prepare(config: FrequencyConfig) -> FrequencyStudy:
     """Checks a configuration and makes its images; writes nothing.
 
@@ -142,9 +88,7 @@ def prepare(config: FrequencyConfig) -> FrequencyStudy:
         InputError: anything wrong with the configuration or the data.
     """
     validate_frequency(config)
-    if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
-        cure = "call jax.config.update('jax_enable_x64', True) first"
-        raise InputError("dtype", config.dtype, cure)
+    check_x64(config.dtype)
     waves = plane_waves(
         config.side,
         config.frequencies,
@@ -178,6 +122,27 @@ def _vintks(config: FrequencyConfig) -> dict[str, ViNTK | None]:
     """Kernels of the transformer by their name; None for the NTK."""
     found = [ViNTK.parse(text) for text in config.vintks]
     return {f"{VIT}, NTK": None} | {f"{VIT}, {how}": how for how in found}
+
+
+def compute_missing(study: FrequencyStudy, out: Path, console: Console) -> None:
+    """Takes every kernel whose row is not there yet.
+
+    Args:
+        study: the study.
+        out: folder of the run.
+        console: where progress is shown.
+
+    Raises:
+        InputError: the folder cannot be written to, or a kernel does not fit into memory.
+    """
+    config, path = study.config, out / run_folder.SCORES
+    done = set(run_folder.rows_by_key(path, KEYS))
+    todo = [(model, seed) for seed in config.seeds for model in model_names(config)]
+    todo = [key for key in todo if key not in done]
+    if todo:
+        rows = frequency_rows(study, todo, console)
+        for _, row in zip(track(todo, "kernels", console), rows, strict=True):
+            append_row(path, row)
 
 
 def frequency_rows(
@@ -281,3 +246,44 @@ def _vit_kernel(config: FrequencyConfig, kernels: ViTKernels, how: ViNTK | None)
         return vintk_kernel(lambda part: seen("autoformer", arch, part), how)
 
     return kernel
+
+
+def summarize(study: FrequencyStudy, rows: Rows, console: Console) -> dict[str, Any]:
+    """Takes means over seeds.
+
+    Args:
+        study: the study.
+        rows: the rows by model and seed.
+        console: not needed.
+
+    Returns:
+        The summary.
+    """
+    config = study.config
+    ordered = [rows[model, seed] for model in model_names(config) for seed in config.seeds]
+    return {
+        "data": {"name": config.data, "num_images": config.num_images, "side": config.side},
+        "models": summary_rows(ordered),
+    }
+
+
+def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
+    """Makes table and figure of a run.
+
+    Args:
+        rows: the rows by model and seed.
+        summary: of :func:`summarize`.
+
+    Returns:
+        One table and one figure.
+    """
+    models = [entry["model"] for entry in summary["models"]]
+    ordered = [row for model in models for (name, _), row in rows.items() if name == model]
+    return Publication(
+        tables={TABLE: summary["models"]},
+        figures={FIGURE: frequency_figure(ordered, TIMES)},
+        shown=[frequency_table(summary["models"])],
+    )
+
+
+FREQUENCY = Study(NAME, KEYS, validate_frequency, prepare, compute_missing, summarize, report)

@@ -7,7 +7,6 @@ the configuration names (by default of the sum of logits, statistics frozen, wit
 classifier), so that they move beside the linearisation rather than describe it.
 """
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,27 +17,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from rich.console import Console
-from rich.table import Table
 
 from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score, dynamics
 from jaxntk.results.kernel_dynamics_plot import kernel_dynamics_figure
-from jaxntk.results.rows import append_row, number_or_none, write_bytes_atomic
-from jaxntk.results.text import MISSING
+from jaxntk.results.kernel_dynamics_table import dynamics_table
+from jaxntk.results.publish import Publication
+from jaxntk.results.rows import append_row, number_or_none
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.job import Job
-from jaxntk.studies.over_training import prepare
+from jaxntk.studies.over_training import load_study
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
 from jaxntk.studies.over_training_rows import SEEN, OverTraining
 from jaxntk.studies.progress import track
 from jaxntk.studies.scoring import ACTIVATIONS, PARAMETERS, exact_zero, layer_kernel_fn
-from jaxntk.studies.truth import find_table, table_look_up
+from jaxntk.studies.study import Rows, Study
+from jaxntk.studies.truth import TableLookUp, find_table, table_look_up
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.linearized import linearized_training, make_linearized_evaluation
 from jaxntk.training.population import Training, population_training
 
-NAME, FIGURE = "kernel_dynamics", "kernel_dynamics.png"
+NAME = "kernel_dynamics"
+FIGURE, TABLE = "kernel_dynamics.png", "kernel_dynamics.csv"
 KEYS = ("ops", "epochs")
 TOP = 10
 """Eigenvectors whose alignment with the labels is written down."""
@@ -110,7 +111,7 @@ def validate_dynamics(config: KernelDynamicsConfig) -> None:
 
 def with_cells(
     config: KernelDynamicsConfig,
-    look_up: Callable[[Int[np.ndarray, "num 6"]], Float[np.ndarray, " num"]],
+    look_up: TableLookUp,
 ) -> KernelDynamicsConfig:
     """Names the cells at the quantiles of the truth, where none are named.
 
@@ -322,67 +323,80 @@ def _moved(
     return row | {"velocity": speed}
 
 
-def run_dynamics(
-    config: KernelDynamicsConfig, out: Path, *, command: str, console: Console
-) -> Path:
-    """Runs the study from its configuration to its figure, or goes on with it.
+def prepare(config: KernelDynamicsConfig) -> OverTraining:
+    """Checks a configuration, chooses its cells and loads what it names; writes nothing.
 
     Args:
         config: the configuration.
-        out: folder of the run.
-        command: the line that starts it again.
-        console: where progress is shown.
 
     Returns:
-        The figure.
+        The study.
 
     Raises:
-        InputError: anything wrong with configuration, data, table or folder.
+        InputError: anything wrong with configuration, data or table.
     """
     validate_dynamics(config)
     look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
-    named = with_cells(config, look_up)
-    study = prepare(named)
-    truth = look_up(study.job.archs)
-    record = run_folder.Record(
-        experiment=NAME,
-        command=command,
-        config=named,
-        data_sha256=run_folder.digest_of(study.digest, truth),
+    return load_study(with_cells(config, look_up), look_up)
+
+
+def summarize(study: OverTraining, rows: Rows, console: Console) -> dict[str, Any]:
+    """Says where each cell stood at the last epoch.
+
+    Args:
+        study: the study.
+        rows: the rows by cell and epoch.
+        console: not needed.
+
+    Returns:
+        The summary.
+    """
+    config = study.config
+    first, last = config.epochs[0], config.epochs[-1]
+    return {
+        "truth": {"source": config.truth},
+        "epochs": list(config.epochs),
+        "data": study.job.data,
+        "cells": [
+            _entry(rows[ops, first], rows[ops, last], accuracy)
+            for ops, accuracy in zip(config.archs, study.truth, strict=True)
+        ],
+    }
+
+
+def _entry(first: Mapping[str, Any], last: Mapping[str, Any], accuracy: float) -> dict[str, Any]:
+    """What has become of a cell and its kernel."""
+    kernel = last["kernels"][TOTAL]
+    return {
+        "ops": last["ops"],
+        "accuracy": float(accuracy),
+        "network_test_accuracy": last["network"]["test_accuracy"],
+        "linearized_test_accuracy": last["linearized"]["test_accuracy"],
+        "nonlinear_advantage": last["nonlinear_advantage"],
+        "cosine_with_start": kernel["cosine"]["value"],
+        "lga_at_start": first["kernels"][TOTAL]["lga"]["value"],
+        "lga": kernel["lga"]["value"],
+    }
+
+
+def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
+    """Makes table and figure of a run.
+
+    Args:
+        rows: the rows by cell and epoch.
+        summary: of :func:`summarize`.
+
+    Returns:
+        A line a cell, and the page of curves.
+    """
+    cells, truth = summary["cells"], summary["truth"]["source"]
+    titles = {cell["ops"]: f"{cell['ops']}: {cell['accuracy']:.1f} % ({truth})" for cell in cells}
+    curves = {ops: [rows[ops, epoch] for epoch in summary["epochs"]] for ops in titles}
+    return Publication(
+        tables={TABLE: cells},
+        figures={FIGURE: kernel_dynamics_figure(curves, titles)},
+        shown=[dynamics_table(cells, titles)],
     )
-    run_folder.open_run(out, record, validate_dynamics)
-    compute_dynamics(study, out, console)
-    rows = run_folder.rows_by_key(out / run_folder.SCORES, KEYS)
-    cells = {
-        ops: [rows[ops, epoch] for epoch in named.epochs]
-        for ops in map(nasbench201.format_ops, study.job.archs)
-    }
-    titles = {
-        ops: f"{ops}: {accuracy:.1f} % ({config.truth})"
-        for ops, accuracy in zip(cells, truth, strict=True)
-    }
-    picture = io.BytesIO()
-    kernel_dynamics_figure(cells, titles).savefig(picture, dpi=150)
-    write_bytes_atomic(out / FIGURE, picture.getvalue())
-    console.print(_table(cells, titles))
-    console.print(f"rows and figure: {out}", soft_wrap=True, highlight=False)
-    return out / FIGURE
 
 
-def _table(cells: Mapping[str, list[dict[str, Any]]], titles: Mapping[str, str]) -> Table:
-    table = Table(title="After the last epoch", title_justify="left")
-    heads = ("cell", "network", "linearized", "advantage", "cosine with K_0", "LGA", "LGA at K_0")
-    for name in heads:
-        table.add_column(name)
-    for ops, rows in cells.items():
-        last, kernel = rows[-1], rows[-1]["kernels"][TOTAL]
-        advantage = last["nonlinear_advantage"]
-        lga = (Score.from_json(row["kernels"][TOTAL]["lga"]).value for row in (last, rows[0]))
-        table.add_row(
-            titles[ops],
-            *(f"{last[name]['test_accuracy']:.1f} %" for name in ("network", "linearized")),
-            MISSING if advantage is None else f"{advantage:+.1f}",
-            f"{Score.from_json(kernel['cosine']).value:.2f}",
-            *(f"{value:.3f}" for value in lga),
-        )
-    return table
+KERNEL_DYNAMICS = Study(NAME, KEYS, validate_dynamics, prepare, compute_dynamics, summarize, report)

@@ -1,9 +1,6 @@
 """Does a kernel rank architectures better after a little training? A study from start to figure."""
 
-import io
-import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,8 +12,8 @@ from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.images import load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
 from jaxntk.results.over_training_plot import over_training_figure
-from jaxntk.results.over_training_table import table_csv, terminal_table
-from jaxntk.results.rows import write_bytes_atomic, write_json_atomic
+from jaxntk.results.over_training_table import flat_entries, terminal_table
+from jaxntk.results.publish import Publication
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.job import Job, check_image_shape, population
@@ -24,66 +21,12 @@ from jaxntk.studies.over_training_config import OverTrainingConfig, validate_ove
 from jaxntk.studies.over_training_rows import KEYS, OverTraining, compute_missing
 from jaxntk.studies.over_training_summary import over_training_entries, verdict
 from jaxntk.studies.scoring import ACTIVATIONS
+from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.summarize import describe_truth
-from jaxntk.studies.truth import find_table, table_look_up
+from jaxntk.studies.truth import TableLookUp, find_table, table_look_up
 
 FIGURE, TABLE = "over_training.png", "over_training.csv"
 NAME = "lga_over_training"
-
-
-def run_over_training(
-    config: OverTrainingConfig, out: Path, *, command: str, console: Console
-) -> dict[str, Any]:
-    """Trains and scores the cells of a configuration, and ranks them by every score.
-
-    The same folder again goes on with what is missing.
-
-    Args:
-        config: the configuration.
-        out: folder of the run.
-        command: the line that starts it again.
-        console: where progress and results are shown.
-
-    Returns:
-        The summary, as written to ``summary.json``.
-
-    Raises:
-        InputError: anything wrong with configuration, data, table or folder.
-    """
-    start = time.perf_counter()
-    study = prepare(config)
-    look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
-    truth = look_up(study.job.archs)
-    record = run_folder.Record(
-        experiment=NAME,
-        command=command,
-        config=config,
-        data_sha256=run_folder.digest_of(study.digest, truth),
-    )
-    run_folder.open_run(out, record, validate_over_training)
-    compute_missing(study, out, console)
-    console.print("correlating every score with the truth ...", highlight=False)
-    cells = [nasbench201.format_ops(arch) for arch in study.job.archs]
-    rows = run_folder.rows_by_key(out / run_folder.SCORES, KEYS)
-    entries = over_training_entries(config, cells, rows, truth, _live_params(study))
-    summary = {
-        "experiment": NAME,
-        "truth": describe_truth(config.truth, truth),
-        "num_archs": len(cells),
-        "num_seeds": config.num_seeds,
-        "num_functions": len(set(map(nasbench201.function_form, study.job.archs))),
-        "diverged": len({(row["ops"], row["seed"]) for row in rows.values() if not row["finite"]}),
-        "kernel_images_in_truth": config.truth == f"digits201/{config.split}",
-        "seconds_a_cell": _seconds(config, rows),
-        "train_images": len(study.y_train),
-        "steps_an_epoch": study.steps_an_epoch,
-        "data": study.job.data,
-        "entries": entries,
-        "verdict": verdict(entries),
-        "seconds": time.perf_counter() - start,
-    }
-    _publish(out, summary, console)
-    return summary
 
 
 def prepare(config: OverTrainingConfig) -> OverTraining:
@@ -96,10 +39,27 @@ def prepare(config: OverTrainingConfig) -> OverTraining:
         The study.
 
     Raises:
-        InputError: anything wrong with the configuration or the data, or a batch larger than the
-            training set.
+        InputError: anything wrong with the configuration, the table or the data, or a batch larger
+            than the training set.
     """
     validate_over_training(config)
+    look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
+    return load_study(config, look_up)
+
+
+def load_study(config: OverTrainingConfig, look_up: TableLookUp) -> OverTraining:
+    """Loads what a configuration that was checked names; writes nothing.
+
+    Args:
+        config: the configuration.
+        look_up: the ground truth.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: anything wrong with the data, or a batch larger than the training set.
+    """
     loaded = with_validation(
         load_images(config.data, data_dir=config.data_dir), config.validation_images
     )
@@ -125,13 +85,16 @@ def prepare(config: OverTrainingConfig) -> OverTraining:
         for axis in ("x", "y")
         for split in ("train", "valid", "test")
     )
+    images = run_folder.digest_of(*(array for array in splits if array is not None), batch.indices)
+    truth = look_up(cells)
     study = OverTraining(
         config,
         jobs,
         jnp.asarray(dataset.x_train, dtype),
         jnp.asarray(dataset.y_train),
         valid,
-        run_folder.digest_of(*(array for array in splits if array is not None), batch.indices),
+        truth,
+        run_folder.digest_of(images, truth),
     )
     _ = study.steps_an_epoch
     return study
@@ -148,7 +111,7 @@ def _live_params(study: OverTraining) -> Float[np.ndarray, " num"]:
     return np.where(live.any(axis=1), counted, 0).astype(np.float64)
 
 
-def _seconds(config: OverTrainingConfig, rows: Mapping[tuple, Mapping[str, Any]]) -> dict[str, Any]:
+def _seconds(config: OverTrainingConfig, rows: Rows) -> dict[str, Any]:
     """Says what a cell costs: its training up to the last epoch, and one kernel in each mode."""
     last = [row for (*_, epoch, mode), row in rows.items() if epoch == max(config.epochs)]
     kernels = {
@@ -158,22 +121,63 @@ def _seconds(config: OverTrainingConfig, rows: Mapping[tuple, Mapping[str, Any]]
     return {"training": float(np.mean([row["train_seconds"] for row in last])), "kernel": kernels}
 
 
-def _publish(out: Path, summary: Mapping[str, Any], console: Console) -> None:
-    """Writes summary, table and figure, and shows the table."""
-    entries = summary["entries"]
-    write_bytes_atomic(out / TABLE, table_csv(entries).encode())
-    picture = io.BytesIO()
-    over_training_figure(entries, summary["truth"]["source"]).savefig(picture, dpi=150)
-    write_bytes_atomic(out / FIGURE, picture.getvalue())
-    write_json_atomic(out / run_folder.SUMMARY, summary)
-    console.print(terminal_table(entries, summary["num_archs"]))
-    for sentence in summary["verdict"]:
-        console.print(sentence, highlight=False)
-    cost = summary["seconds_a_cell"]
+def summarize(study: OverTraining, rows: Rows, console: Console) -> dict[str, Any]:
+    """Ranks the cells by every score after every number of epochs.
+
+    Args:
+        study: the study.
+        rows: the rows by cell, seed, epoch and mode.
+        console: where progress is shown.
+
+    Returns:
+        The summary.
+    """
+    config, archs = study.config, study.job.archs
+    console.print("correlating every score with the truth ...", highlight=False)
+    cells = [nasbench201.format_ops(arch) for arch in archs]
+    entries = over_training_entries(config, cells, rows, study.truth, _live_params(study))
+    return {
+        "truth": describe_truth(config.truth, study.truth),
+        "num_archs": len(cells),
+        "num_seeds": config.num_seeds,
+        "num_functions": len(set(map(nasbench201.function_form, archs))),
+        "diverged": len({(row["ops"], row["seed"]) for row in rows.values() if not row["finite"]}),
+        "kernel_images_in_truth": config.truth == f"digits201/{config.split}",
+        "seconds_a_cell": _seconds(config, rows),
+        "train_images": len(study.y_train),
+        "steps_an_epoch": study.steps_an_epoch,
+        "data": study.job.data,
+        "entries": entries,
+        "verdict": verdict(entries),
+    }
+
+
+def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
+    """Makes table and figure of a summary.
+
+    Args:
+        rows: not needed.
+        summary: of :func:`summarize`.
+
+    Returns:
+        The table, the figure, what they say and what a cell cost.
+    """
+    entries, cost = summary["entries"], summary["seconds_a_cell"]
     kernels = ", ".join(f"{mode} {seconds:.2f}" for mode, seconds in cost["kernel"].items())
-    line = f"seconds a cell: training {cost['training']:.2f}; a kernel and its metrics: {kernels}"
-    console.print(line, highlight=False)
+    shown = [
+        terminal_table(entries, summary["num_archs"]),
+        *summary["verdict"],
+        f"seconds a cell: training {cost['training']:.2f}; a kernel and its metrics: {kernels}",
+    ]
     if summary["kernel_images_in_truth"]:
-        line = "the kernel saw images, and labels, that the ground truth was measured on"
-        console.print(line, highlight=False)
-    console.print(f"table and figure: {out}", soft_wrap=True, highlight=False)
+        shown.append("the kernel saw images, and labels, that the ground truth was measured on")
+    return Publication(
+        tables={TABLE: flat_entries(entries)},
+        figures={FIGURE: over_training_figure(entries, summary["truth"]["source"])},
+        shown=shown,
+    )
+
+
+OVER_TRAINING = Study(
+    NAME, KEYS, validate_over_training, prepare, compute_missing, summarize, report
+)

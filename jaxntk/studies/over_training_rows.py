@@ -67,7 +67,8 @@ class OverTraining:
         x_train: standardised training images, on the device.
         y_train: their labels.
         valid: images and labels to validate on; None where there are none.
-        digest: SHA-256 of all images and labels.
+        truth: accuracies of the cells after full training, in percent.
+        digest: SHA-256 of all images, labels and accuracies.
         filled_to: cells that every chunk is filled up to with copies; None for the size of the
             first chunk.
     """
@@ -77,6 +78,7 @@ class OverTraining:
     x_train: jax.Array
     y_train: jax.Array
     valid: tuple[jax.Array, jax.Array] | None
+    truth: Float[np.ndarray, " num"]
     digest: str
     filled_to: int | None = None
 

@@ -20,7 +20,7 @@ from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_by
 from jaxntk.kernels.outputs import Outputs, check_outputs
 from jaxntk.kernels.parameters import ParameterChoice, Places, select
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
-from jaxntk.networks.precision import at_precision
+from jaxntk.networks.precision import at_precision, check_x64
 from jaxntk.spaces.nasbench201 import ArchLike, check_arch, is_connected
 
 Precision = Literal["float32", "mixed", "float64"]
@@ -106,9 +106,7 @@ def check_settings(settings: KernelSettings, x_shape: tuple[int, ...]) -> None:
     if settings.tile is not None and settings.tile < 1:
         raise InputError("tile", settings.tile, "give at least 1, or None")
     at_precision(settings.matmul_precision)
-    if settings.dtype != "float32" and not jax.config.read("jax_enable_x64"):
-        cure = "call jax.config.update('jax_enable_x64', True) first"
-        raise InputError("dtype", settings.dtype, cure)
+    check_x64(settings.dtype)
     if len(x_shape) != 4 or any(side == 0 or side % IMAGE_MULTIPLE for side in x_shape[1:3]):
         cure = f"give (n, height, width, channels), both sides multiples of {IMAGE_MULTIPLE} pixels"
         raise InputError("x", f"shape {x_shape}", cure)

@@ -5,7 +5,6 @@ best of what it has seen so far, and what counts is that cell's test accuracy. A
 for again counts again, as it does in the published comparisons.
 """
 
-import io
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +18,9 @@ from jaxtyping import Array, Float, Int
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.results.rows import write_bytes_atomic, write_json_atomic
+from jaxntk.results.publish import Publication, publish
 from jaxntk.results.search_plot import search_figure
 from jaxntk.results.search_table import search_table
-from jaxntk.results.vintk_table import table_csv
 from jaxntk.search import (
     Search,
     SearchSpace,
@@ -152,15 +150,16 @@ def run_search_table(
         "worth_of_best_selected": float(worth[int(np.argmax(seen))]),
         "entries": entries,
     }
-    write_json_atomic(out / run_folder.SUMMARY, summary)
-    write_bytes_atomic(out / TABLE, table_csv(entries).encode())
-    picture = io.BytesIO()
-    search_figure(curves, float(worth.max()), config.report).savefig(picture, dpi=150)
-    write_bytes_atomic(out / FIGURE, picture.getvalue())
-    console.print(search_table(entries, config.report))
     line = f"best in the table {worth.max():.2f}; chosen by {config.select} from all cells "
-    console.print(f"{line}{summary['worth_of_best_selected']:.2f}", highlight=False)
-    console.print(f"table and figure: {out}", soft_wrap=True, highlight=False)
+    publication = Publication(
+        tables={TABLE: entries},
+        figures={FIGURE: search_figure(curves, float(worth.max()), config.report)},
+        shown=[
+            search_table(entries, config.report),
+            f"{line}{summary['worth_of_best_selected']:.2f}",
+        ],
+    )
+    publish(out, summary, publication, console)
     return summary
 
 

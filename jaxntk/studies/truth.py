@@ -22,6 +22,7 @@ from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import Recipe
 
 AccuracyFn = Callable[[Int[np.ndarray, "6"]], float]
+TableLookUp = Callable[[Int[np.ndarray, "num 6"]], Float64[np.ndarray, " num"]]
 Track = Callable[[Sequence[Any], str], Any]
 
 
@@ -53,9 +54,7 @@ def table_accuracy(config: ExperimentConfig) -> AccuracyFn:
     return lambda arch: float(look_up(arch[None, :])[0])
 
 
-def table_look_up(
-    truth: str, table: str | None
-) -> Callable[[Int[np.ndarray, "num 6"]], Float64[np.ndarray, " num"]]:
+def table_look_up(truth: str, table: str | None) -> TableLookUp:
     """Returns the look-up of accuracies in a benchmark table.
 
     Args:

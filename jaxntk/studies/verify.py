@@ -35,6 +35,7 @@ from jaxntk.metrics import Status, evaluate
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.networks.nasbench201 import logits as apply_network
 from jaxntk.networks.nasbench201_official import count_cells, official_variables
+from jaxntk.networks.precision import check_x64
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.scoring import (
     ACTIVATIONS,
@@ -104,8 +105,7 @@ def verify(path: Path) -> Iterator[Comparison]:
     Raises:
         InputError: the file is missing, damaged or of another layout, or x64 is not enabled.
     """
-    if not jax.config.read("jax_enable_x64"):
-        raise InputError("dtype", "float64", "call jax.config.update('jax_enable_x64', True) first")
+    check_x64("float64")
     arrays = read_golden(path)
     weights = {name[2:]: array for name, array in arrays.items() if name.startswith("w/")}
     network = NasBench201(

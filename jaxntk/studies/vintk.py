@@ -4,14 +4,12 @@ A row is one network and one kernel, the NTK or one of the ViNTKs, with every me
 before the next is begun, so that a run which is killed at any moment goes on to the same rows.
 """
 
-import io
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 from rich.console import Console
@@ -24,12 +22,15 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import FourierMap, vintk_kernel
 from jaxntk.metrics import evaluate
 from jaxntk.networks.pit_classes import shape_classes
-from jaxntk.results.rows import append_row, write_bytes_atomic, write_json_atomic
+from jaxntk.networks.precision import check_x64
+from jaxntk.results.publish import Publication
+from jaxntk.results.rows import append_row
 from jaxntk.results.vintk_plot import vintk_figure
-from jaxntk.results.vintk_table import table_csv, terminal_table
+from jaxntk.results.vintk_table import terminal_table
 from jaxntk.spaces import autoformer, pit
 from jaxntk.studies import run_folder
 from jaxntk.studies.progress import track
+from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.vintk_config import VintkConfig, validate_vintk
 from jaxntk.studies.vintk_summary import rule_entries, vintk_entries
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
@@ -63,56 +64,6 @@ class VintkStudy:
     digest: str
 
 
-def run_vintk(config: VintkConfig, out: Path, *, command: str, console: Console) -> dict[str, Any]:
-    """Scores the networks of a table by every kernel and ranks them by every score.
-
-    The same folder again goes on with what is missing.
-
-    Args:
-        config: the configuration.
-        out: folder of the run.
-        command: the line that starts it again.
-        console: where progress and results are shown.
-
-    Returns:
-        The summary, as written to ``summary.json``.
-
-    Raises:
-        InputError: anything wrong with configuration, data, table or folder.
-    """
-    start = time.perf_counter()
-    study = prepare(config)
-    record = run_folder.Record(
-        experiment=NAME, command=command, config=config, data_sha256=study.digest
-    )
-    run_folder.open_run(out, record, validate_vintk)
-    compute_missing(study, out, console)
-    console.print("correlating every score with every truth ...", highlight=False)
-    rows = run_folder.rows_by_key(out / run_folder.SCORES, KEYS)
-    entries = [
-        entry
-        for name, networks in track(list(study.sets.items()), "sets", console)
-        for entry in vintk_entries(config, name, networks, study.costs[name], rows)
-    ]
-    rule = rule_entries(config, study.sets, study.costs, rows)
-    summary = {
-        "experiment": NAME,
-        "sets": {name: len(networks.archs) for name, networks in study.sets.items()},
-        "seconds_a_kernel": _seconds(rows),
-        "data": {
-            "name": config.data,
-            "num_images": config.num_images,
-            "image_size": config.image_size,
-            "standardization": asdict(study.standardization),
-        },
-        "rule": rule,
-        "entries": entries,
-        "seconds": time.perf_counter() - start,
-    }
-    _publish(out, summary, console)
-    return summary
-
-
 def prepare(config: VintkConfig) -> VintkStudy:
     """Checks a configuration and loads what it names; writes nothing.
 
@@ -128,9 +79,7 @@ def prepare(config: VintkConfig) -> VintkStudy:
     validate_vintk(config)
     if config.table is None:
         raise InputError("table", None, "name ViT-Bench-101's CSV file: --table FILE")
-    if config.dtype == "float64" and not jax.config.read("jax_enable_x64"):
-        cure = "call jax.config.update('jax_enable_x64', True) first"
-        raise InputError("dtype", config.dtype, cure)
+    check_x64(config.dtype)
     read = load_vitbench101(config.table)
     sets = {name: networks.first(config.max_archs) for name, networks in read.items()}
     dataset, numbers = standardize(load_images(config.data, data_dir=config.data_dir))
@@ -262,7 +211,7 @@ def _costs(networks: Networks, sizes: dict[str, int]) -> dict[str, Int[np.ndarra
     return autoformer.population_costs(networks.archs, space, **sizes)._asdict()
 
 
-def _seconds(rows: Mapping[tuple, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def _seconds(rows: Rows) -> dict[str, dict[str, float]]:
     """Says what a kernel costs: the median over the networks of each set, compilation apart."""
     found: dict[str, dict[str, list[float]]] = {}
     for (name, _, kernel), row in rows.items():
@@ -273,14 +222,53 @@ def _seconds(rows: Mapping[tuple, Mapping[str, Any]]) -> dict[str, dict[str, flo
     }
 
 
-def _publish(out: Path, summary: Mapping[str, Any], console: Console) -> None:
-    """Writes summary, tables and figure, and shows the rule's table."""
-    write_bytes_atomic(out / TABLE, table_csv(summary["entries"]).encode())
-    write_bytes_atomic(out / RULE, table_csv(summary["rule"]["entries"]).encode())
-    picture = io.BytesIO()
-    vintk_figure(summary["rule"]).savefig(picture, dpi=150)
-    write_bytes_atomic(out / FIGURE, picture.getvalue())
-    write_json_atomic(out / run_folder.SUMMARY, summary)
-    console.print(terminal_table(summary["rule"]))
-    console.print(summary["rule"]["verdict"], highlight=False)
-    console.print(f"tables and figure: {out}", soft_wrap=True, highlight=False)
+def summarize(study: VintkStudy, rows: Rows, console: Console) -> dict[str, Any]:
+    """Correlates every score with every truth.
+
+    Args:
+        study: the study.
+        rows: the rows by set, name and kernel.
+        console: where progress is shown.
+
+    Returns:
+        The summary.
+    """
+    config = study.config
+    entries = [
+        entry
+        for name, networks in track(list(study.sets.items()), "correlating", console)
+        for entry in vintk_entries(config, name, networks, study.costs[name], rows)
+    ]
+    return {
+        "sets": {name: len(networks.archs) for name, networks in study.sets.items()},
+        "seconds_a_kernel": _seconds(rows),
+        "data": {
+            "name": config.data,
+            "num_images": config.num_images,
+            "image_size": config.image_size,
+            "standardization": asdict(study.standardization),
+        },
+        "rule": rule_entries(config, study.sets, study.costs, rows),
+        "entries": entries,
+    }
+
+
+def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
+    """Makes tables and figure of a summary.
+
+    Args:
+        rows: not needed.
+        summary: of :func:`summarize`.
+
+    Returns:
+        All scores, those the rule is about, and the rule's figure and verdict.
+    """
+    rule = summary["rule"]
+    return Publication(
+        tables={TABLE: summary["entries"], RULE: rule["entries"]},
+        figures={FIGURE: vintk_figure(rule)},
+        shown=[terminal_table(rule), rule["verdict"]],
+    )
+
+
+VINTK = Study(NAME, KEYS, validate_vintk, prepare, compute_missing, summarize, report)

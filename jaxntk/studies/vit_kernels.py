@@ -29,7 +29,7 @@ from jaxntk.networks import pit as pit_network
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.pit import PiT, class_params, widest
 from jaxntk.networks.pit_classes import DEFAULT_CLASSES, class_of
-from jaxntk.networks.precision import at_precision
+from jaxntk.networks.precision import at_precision, check_x64
 from jaxntk.spaces import autoformer, pit
 from jaxntk.studies.memory_plan import check_memory
 
@@ -75,9 +75,7 @@ class ViTSettings:
             raise InputError("outputs", "full", "choose trace, sum or class_balanced")
         check_choice("dtype", self.dtype, ("float32", "float64"))
         at_precision(self.matmul_precision)
-        if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
-            cure = "call jax.config.update('jax_enable_x64', True) first"
-            raise InputError("dtype", self.dtype, cure)
+        check_x64(self.dtype)
         for name in ("num_classes", "patch_size", "num_shape_classes", "tile"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -13,9 +13,10 @@ from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.results.rows import read_rows
 from jaxntk.studies import frequency_bias
 from jaxntk.studies.config import parse_arch
-from jaxntk.studies.frequency_bias import model_names, prepare, run_frequency
+from jaxntk.studies.frequency_bias import FREQUENCY, model_names, prepare
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
 from jaxntk.studies.scoring import KernelSettings, compile_kernel
+from jaxntk.studies.study import run_study
 from jaxntk.studies.vit_kernels import ViTKernels
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -55,7 +56,8 @@ def quick(monkeypatch):
 
 
 def run(out, config=CONFIG):
-    return run_frequency(config, out, command="again", console=Console(file=io.StringIO()))
+    console = Console(file=io.StringIO())
+    return run_study(FREQUENCY, config, out, command="again", console=console)
 
 
 def rows_of(out):

@@ -17,15 +17,16 @@ from jaxntk.results.rows import read_json, read_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import kernel_dynamics
 from jaxntk.studies.kernel_dynamics import (
+    KERNEL_DYNAMICS,
     TOTAL,
     KernelDynamicsConfig,
     layer_kernels,
-    run_dynamics,
+    prepare,
     validate_dynamics,
     with_cells,
 )
-from jaxntk.studies.over_training import prepare
 from jaxntk.studies.scoring import compile_kernel
+from jaxntk.studies.study import run_study
 from jaxntk.training.population import Epoch
 from tests.tiny_runs import OVER_TRAINING
 
@@ -40,14 +41,15 @@ CONFIG = KernelDynamicsConfig(
 
 def run(out, config=CONFIG):
     console = Console(file=io.StringIO(), width=200)
-    return run_dynamics(config, out, command="again", console=console)
+    return run_study(KERNEL_DYNAMICS, config, out, command="again", console=console)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing interrupted; not to be changed."""
     out = tmp_path_factory.mktemp("kernel_dynamics") / "whole"
-    assert run(out).read_bytes().startswith(b"\x89PNG")
+    run(out)
+    assert (out / kernel_dynamics.FIGURE).read_bytes().startswith(b"\x89PNG")
     return out
 
 
@@ -137,6 +139,19 @@ def test_cells_are_taken_at_quantiles_of_the_truth():
     assert found[2] == everything.max()
     assert abs(np.mean(everything < found[1]) - 0.5) < 0.02
     assert with_cells(CONFIG, look_up) is CONFIG
+
+
+def test_the_summary_says_where_each_cell_stood_at_the_end(whole):
+    cells = {cell["ops"]: cell for cell in read_json(whole / "summary.json")["cells"]}
+    assert list(cells) == list(CONFIG.archs)
+    row, cell = rows_of(whole)["123443", 3], cells["123443"]
+    assert cell["network_test_accuracy"] == row["network"]["test_accuracy"]
+    assert cell["cosine_with_start"] == row["kernels"][TOTAL]["cosine"]["value"]
+    assert cell["lga_at_start"] == rows_of(whole)["123443", 0]["metrics"]["lga"]["value"]
+    assert cell["lga"] == row["metrics"]["lga"]["value"] != cell["lga_at_start"]
+    assert cells["000000"]["lga"] is None
+    header = (whole / kernel_dynamics.TABLE).read_text().splitlines()[0]
+    assert header.split(",") == list(cell)
 
 
 def test_the_cells_are_in_the_record(whole):

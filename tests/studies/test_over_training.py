@@ -19,9 +19,11 @@ from jaxntk.results.rows import read_json, read_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import over_training, over_training_rows
 from jaxntk.studies.config import TRUTH_SEED
-from jaxntk.studies.over_training import prepare, run_over_training
+from jaxntk.studies.over_training import OVER_TRAINING as STUDY
+from jaxntk.studies.over_training import prepare
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_over_training
 from jaxntk.studies.scoring import compile_kernel
+from jaxntk.studies.study import run_study
 from jaxntk.training.population import population_training
 from tests.tiny_runs import OVER_TRAINING
 
@@ -40,7 +42,7 @@ def console():
 
 
 def run(out, config=CONFIG):
-    return run_over_training(config, out, command="again", console=console())
+    return run_study(STUDY, config, out, command="again", console=console())
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from jaxntk.kernels.fourier import ViNTK, combine
 from jaxntk.metrics import METRICS
 from jaxntk.results.rows import read_rows
 from jaxntk.studies import vintk, vintk_summary
-from jaxntk.studies.vintk import run_vintk
+from jaxntk.studies.study import run_study
 from jaxntk.studies.vintk_config import VintkConfig, validate_vintk
 from jaxntk.studies.vintk_summary import _mean_taus
 from jaxntk.studies.vit_kernels import ViTKernels
@@ -81,7 +81,8 @@ def config(tmp_path):
 
 
 def run(out, config):
-    return run_vintk(config, out, command="again", console=Console(file=io.StringIO(), width=200))
+    console = Console(file=io.StringIO(), width=200)
+    return run_study(vintk.VINTK, config, out, command="again", console=console)
 
 
 def rows_of(out):
