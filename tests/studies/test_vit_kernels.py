@@ -1,5 +1,6 @@
 """Kernels of vision transformers on images and on features, against the plain networks."""
 
+from dataclasses import replace
 from functools import cache, partial
 
 import jax
@@ -115,6 +116,41 @@ def test_tiles_do_not_change_the_kernel():
     for name in ("images", "bands"):
         wanted = kernels()("autoformer", ARCH, MAPS[name])
         tiny.assert_close(tiled("autoformer", ARCH, MAPS[name]), wanted, 1e-10)
+
+
+@pytest.mark.parametrize("name", ["images", "pixel_values"])
+def test_other_images_weights_and_features_share_the_program(name):
+    """`on` and `seeded` give what fresh kernels give, without compiling again."""
+    base = ViTKernels(SETTINGS, X)
+    first = base("autoformer", ARCH, MAPS[name])
+    other = base.seeded(3).on(X[::-1] + 1)
+    got = other("autoformer", ARCH, MAPS[name])
+    assert base.compilations == 1
+    fresh = ViTKernels(replace(SETTINGS, init_seed=3, feature_seed=3), X[::-1] + 1)
+    tiny.assert_close(got, fresh("autoformer", ARCH, MAPS[name]), 1e-12)
+    assert not np.allclose(got, first, rtol=1e-3)
+    np.testing.assert_array_equal(base("autoformer", ARCH, MAPS[name]), first)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tile", 0),
+        ("num_classes", 0),
+        ("patch_size", 0),
+        ("num_shape_classes", 0),
+        ("matmul_precision", "exact"),
+        ("outputs", "full"),
+    ],
+)
+def test_bad_settings_are_named(field, value):
+    with pytest.raises(InputError, match=f"{field}: got"):
+        replace(SETTINGS, **{field: value})
+
+
+def test_float64_needs_x64():
+    with jax.enable_x64(False), pytest.raises(InputError, match="jax_enable_x64"):
+        replace(SETTINGS, tile=2)
 
 
 def test_what_is_no_architecture_is_refused():
