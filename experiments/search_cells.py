@@ -1,0 +1,89 @@
+"""Can kernels guide a search? Searches for NAS-Bench-201 cells by any score, side by side.
+
+What      five searches at once ask for cells; a score of each is read off its kernel at
+          initialisation or after a little training, off the training itself, or off a table, and
+          what counts is the test accuracy of the choice. Beside it stand what costs nothing: a
+          random cell, and the largest of as many random cells.
+Paper     Mok et al., CVPR 2022, arXiv 2203.14577 (search guided by LGA); Real et al., AAAI 2019,
+          arXiv 1802.01548 (regularised evolution).
+Needs     digits201: nothing.
+Time      not measured yet; a run that was stopped goes on.
+Command   random search and evolution by the centred alignment at initialisation:
+          python experiments/search_cells.py random-centred --out runs/search_random_centred
+          python experiments/search_cells.py evolution-centred --out runs/search_evolution_centred
+          by LGA after three epochs:
+          python experiments/search_cells.py evolution-lga3 --out runs/search_evolution_lga3
+          warm-up by the centred alignment, then the best by validation accuracy of ten:
+          python experiments/search_cells.py evolution-centred --out runs/search_warm
+            --select digits201/valid --finalists 10
+          two goals, ranks added up:
+          python experiments/search_cells.py evolution-centred --out runs/search_two
+            --goals lga_centred@0 params
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxntk.studies.cell_search import run_cell_search
+from jaxntk.studies.cell_search_config import CellSearchConfig
+from jaxntk.studies.script import run_preset
+
+
+@dataclass(frozen=True)
+class Options:
+    """Search for cells."""
+
+    out: Path
+    """Folder of the run; the same folder again resumes it."""
+    config: Annotated[CellSearchConfig, tyro.conf.arg(name="")]
+    """What is searched, and by what."""
+
+
+def _digits(name: str, **changes: Any) -> Options:
+    config = CellSearchConfig(
+        data="digits201",
+        truth="digits201/test",
+        num_images=64,
+        # The truth is the accuracy on the test images.
+        split="valid",
+        channels=8,
+        cells_per_stage=1,
+        batch_size=64,
+        augmentation="crop",
+        pad=1,
+        chunk=5,
+        **changes,
+    )
+    return Options(Path(f"runs/search_{name}"), config)
+
+
+PRESETS = {
+    "random-centred": (
+        "random search, centred alignment at initialisation",
+        _digits("random_centred", algorithm="random"),
+    ),
+    "evolution-centred": (
+        "regularised evolution, centred alignment at initialisation",
+        _digits("evolution_centred"),
+    ),
+    "random-lga3": (
+        "random search, LGA after three epochs",
+        _digits("random_lga3", algorithm="random", goals=("lga@3",)),
+    ),
+    "evolution-lga3": (
+        "regularised evolution, LGA after three epochs",
+        _digits("evolution_lga3", goals=("lga@3",)),
+    ),
+    "evolution-table": (
+        "regularised evolution, validation accuracy from the table",
+        _digits("evolution_table", goals=("table:digits201/valid",)),
+    ),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(run_preset(PRESETS, __doc__, run_cell_search))

@@ -1,0 +1,172 @@
+"""Scores of cells that a search asks for: each function is scored once, whoever asks for it.
+
+A row of ``scores.jsonl`` is one cell after some epochs, as in
+:mod:`jaxntk.studies.over_training_rows`; cells that compute one function with their weights tied
+alike share the rows of the one that was asked for first.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int
+from rich.console import Console
+
+from jaxntk.metrics import METRICS, Score
+from jaxntk.results.rows import append_row
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.cell_search_config import TABLE, CellSearchConfig, Goal
+from jaxntk.studies.over_training import prepare
+from jaxntk.studies.over_training_rows import (
+    CHECKPOINTS,
+    KEYS,
+    Chunk,
+    chunk_rows,
+    compile_programs,
+)
+from jaxntk.studies.run_folder import SCORES, rows_by_key
+from jaxntk.studies.truth import find_table, table_look_up
+
+Rows = dict[int, dict[str, Any]]
+"""Rows of one function by their epochs."""
+
+
+class CellScores:
+    """Scores any cells by the goals of a configuration; keeps what was scored, on disk too."""
+
+    def __init__(self, config: CellSearchConfig, out: Path, console: Console) -> None:
+        """Loads data; compiles nothing yet.
+
+        Args:
+            config: the configuration.
+            out: folder of the run.
+            console: told of what is compiled.
+
+        Raises:
+            InputError: anything wrong with the data or a table.
+        """
+        self.config, self._out, self._console = config, out, console
+        # Any cells at all: they only say how large a chunk is.
+        some = tuple(nasbench201.format_ops(nasbench201.from_index(at)) for at in range(2))
+        study = prepare(replace(config.reading, archs=some))
+        self.study = replace(study, filled_to=config.chunk)
+        self._programs: Any = None
+        table = find_table(config.data_dir, config.table)
+        self._tables = {
+            goal.name: table_look_up(goal.name.removeprefix(TABLE), table)
+            for goal in config.parsed
+            if goal.name.startswith(TABLE)
+        }
+        self._found: dict[str, Rows] = {}
+
+    def resume(self) -> None:
+        """Reads what was scored before in the folder of the run.
+
+        Raises:
+            InputError: damaged rows.
+        """
+        # What was being trained may be asked for in other company now: it begins anew.
+        shutil.rmtree(self._out / CHECKPOINTS, ignore_errors=True)
+        for (ops, _, epochs, _), row in rows_by_key(self._out / SCORES, KEYS).items():
+            form = nasbench201.tied_function_form(nasbench201.parse_ops(ops))
+            self._found.setdefault(form, {})[epochs] = row
+
+    @property
+    def scored(self) -> int:
+        """Functions that were trained and scored."""
+        return len(self._found)
+
+    @property
+    def trains(self) -> bool:
+        """Whether any goal needs a network."""
+        return any(goal.epochs is not None for goal in self.config.parsed)
+
+    def seconds(self, arch: Int[np.ndarray, "6"]) -> float:
+        """Says what scoring a cell took: its training and its kernels.
+
+        Args:
+            arch: a cell that was scored.
+
+        Returns:
+            Seconds; 0 for what needs no network.
+        """
+        rows = self._found.get(nasbench201.tied_function_form(arch), {})
+        if not rows:
+            return 0.0
+        return rows[max(rows)]["train_seconds"] + sum(row["seconds"] for row in rows.values())
+
+    def __call__(self, archs: Int[np.ndarray, "num 6"]) -> Float64[np.ndarray, "num goals"]:
+        """Scores cells, every goal in its good direction; NaN where a score is invalid.
+
+        Args:
+            archs: the cells.
+
+        Returns:
+            A row a cell.
+
+        Raises:
+            InputError: a kernel that does not fit into memory, or a folder that cannot be written.
+        """
+        if self.trains:
+            self._compute(archs)
+        columns = [self._column(goal, archs) for goal in self.config.parsed]
+        return np.stack(columns, axis=1)
+
+    def _compute(self, archs: Int[np.ndarray, "num 6"]) -> None:
+        """Trains and scores functions that were not asked for before."""
+        wanted: dict[str, Int[np.ndarray, "6"]] = {}
+        epochs = self.config.reading.epochs
+        for arch in archs:
+            form = nasbench201.tied_function_form(arch)
+            if not set(epochs) <= set(self._found.get(form, {})):
+                wanted.setdefault(form, arch)
+        if wanted and self._programs is None:
+            self._programs = compile_programs(self.study, self._out, self._console)
+        size = self.config.chunk
+        cells = list(wanted.values())
+        for start in range(0, len(cells), size):
+            self._score(cells[start : start + size])
+
+    def _score(self, cells: Sequence[Int[np.ndarray, "6"]]) -> None:
+        stacked = np.stack(cells)
+        jobs = {mode: replace(job, archs=stacked) for mode, job in self.study.jobs.items()}
+        study = replace(self.study, jobs=jobs)
+        done = {
+            (row["ops"], row["seed"], epochs, row["batch_norm"])
+            for rows in self._found.values()
+            for epochs, row in rows.items()
+        }
+        for rows in chunk_rows(study, Chunk(self.config.seed, 0), self._programs, self._out, done):
+            for row in rows:
+                if tuple(row[key] for key in KEYS) not in done:
+                    append_row(self._out / SCORES, row)
+                    form = nasbench201.tied_function_form(nasbench201.parse_ops(row["ops"]))
+                    self._found.setdefault(form, {})[row["epochs"]] = row
+
+    def _column(self, goal: Goal, archs: Int[np.ndarray, "num 6"]) -> Float64[np.ndarray, " num"]:
+        if goal.name in self._tables:
+            return self._tables[goal.name](archs)
+        if goal.name in ("params", "flops"):
+            image_size = self.study.x_train.shape[1]
+            costs = nasbench201.population_costs(
+                archs, **self.study.job.sizes, image_size=image_size
+            )
+            return np.asarray(getattr(costs, goal.name), np.float64)
+        rows = [
+            self._found[nasbench201.tied_function_form(arch)][goal.epochs or 0] for arch in archs
+        ]
+        if goal.name in METRICS:
+            sign = 1.0 if METRICS[goal.name].higher_is_better else -1.0
+            scores = [Score.from_json(row["metrics"][goal.name]) for row in rows]
+            return np.array([sign * s.value if s.valid else np.nan for s in scores], np.float64)
+        sign = -1.0 if goal.name.startswith("loss") else 1.0
+        return np.array(
+            [
+                np.nan if row[goal.name] is None or not row["finite"] else sign * row[goal.name]
+                for row in rows
+            ],
+            np.float64,
+        )

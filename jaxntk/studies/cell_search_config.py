@@ -1,0 +1,140 @@
+"""The configuration of a search for NAS-Bench-201 cells that is guided by any scores."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from jaxntk.data import digits201
+from jaxntk.data.tables import Truth
+from jaxntk.errors import InputError, check_choice
+from jaxntk.metrics import METRICS
+from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
+
+COUNTS = ("params", "flops")
+OF_TRAINING = ("loss", "loss_sum", "train_accuracy", "valid_accuracy")
+TABLE = "table:"
+
+
+class Goal(NamedTuple):
+    """One score that a search goes by.
+
+    Args:
+        name: a metric, what training gives, a count, or a truth in a table.
+        epochs: of training before it is read; None for counts and tables.
+    """
+
+    name: str
+    epochs: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Goal":
+        """Reads ``metric@epochs``, ``params``, ``flops`` or ``table:TRUTH``.
+
+        Args:
+            text: such as ``lga_centred@3`` or ``table:digits201/valid``.
+
+        Returns:
+            The goal.
+
+        Raises:
+            InputError: none of these.
+
+        Example:
+            >>> Goal.parse("lga@3")
+            Goal(name='lga', epochs=3)
+        """
+        if text.startswith(TABLE):
+            truth = text.removeprefix(TABLE)
+            if truth not in digits201.TRUTHS:
+                Truth.parse(truth)
+            return cls(text)
+        if text in COUNTS:
+            return cls(text)
+        name, at, epochs = text.partition("@")
+        check_choice("goals", name, (*METRICS, *OF_TRAINING, *COUNTS))
+        if not at or not epochs.isdigit():
+            cure = "say after how many epochs, as in lga_centred@3"
+            raise InputError("goals", text, cure)
+        if name in OF_TRAINING and name != "valid_accuracy" and epochs == "0":
+            raise InputError("goals", text, "give at least one epoch: there is none before")
+        return cls(name, int(epochs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSearchConfig(OverTrainingConfig):
+    """Search NAS-Bench-201's cells by kernels after a little training, or by other scores."""
+
+    goals: tuple[str, ...] = ("lga_centred@0",)
+    """Scores that a search goes by: metric@epochs, valid_accuracy@epochs, params, table:TRUTH."""
+    weights: tuple[float, ...] = ()
+    """Of the ranks of several goals; by default all 1."""
+    reference: int = 100
+    """Random cells among which the ranks of several goals are taken; they count as cost."""
+    algorithm: Literal["random", "evolution", "genetic"] = "evolution"
+    """Random search, regularised evolution, or a genetic algorithm."""
+    evaluations: int = 100
+    """Cells that each search asks for, those asked for again too."""
+    searches: int = 5
+    """Independent searches, side by side."""
+    population: int = 10
+    """Of evolution, or of a generation of the genetic algorithm."""
+    sample: int = 3
+    """Cells that tournaments draw."""
+    search_seed: int = 0
+    """Of the searches."""
+    select: str | None = None
+    """A truth by which the last choice is made, such as digits201/valid; by default the score."""
+    finalists: int = 1
+    """Best cells by the score among which that choice is made."""
+    max_params: int | None = None
+    """Limit on the parameters of a cell's network."""
+
+    @property
+    def parsed(self) -> tuple[Goal, ...]:
+        """What a search goes by."""
+        return tuple(Goal.parse(text) for text in self.goals)
+
+    @property
+    def reading(self) -> OverTrainingConfig:
+        """The study that trains and scores what is asked for: epochs are those of the goals."""
+        epochs = sorted({goal.epochs for goal in self.parsed if goal.epochs is not None})
+        metrics = tuple(dict.fromkeys(g.name for g in self.parsed if g.name in METRICS))
+        return replace(self, epochs=tuple(epochs) or (0,), metrics=metrics or ("trace",))
+
+
+def validate_cell_search(config: CellSearchConfig) -> None:
+    """Checks everything that can be checked before data are read or anything is written.
+
+    Args:
+        config: the configuration.
+
+    Raises:
+        InputError: the first field that is wrong.
+    """
+    goals = config.parsed
+    if not goals or len(set(goals)) < len(goals):
+        raise InputError("goals", list(config.goals), "give at least one, and none twice")
+    if config.weights and (len(config.weights) != len(goals) or min(config.weights) <= 0):
+        cure = f"give {len(goals)} numbers above 0, or none"
+        raise InputError("weights", list(config.weights), cure)
+    validate_training(config.reading)
+    check_choice("algorithm", config.algorithm, ("random", "evolution", "genetic"))
+    if len(config.batch_norms) != 1:
+        raise InputError("batch_norms", list(config.batch_norms), "give one: a score is needed")
+    if config.num_seeds != 1:
+        raise InputError("num_seeds", config.num_seeds, "give 1: each cell is scored once")
+    at_least = {"evaluations": 1, "searches": 1, "sample": 1, "finalists": 1, "reference": 2}
+    at_least |= {"population": 2}
+    for name, least in at_least.items():
+        if getattr(config, name) < least:
+            raise InputError(name, getattr(config, name), f"give at least {least}")
+    if config.archs:
+        raise InputError("archs", list(config.archs), "give none: a search chooses its cells")
+    if config.select is not None:
+        if config.select not in digits201.TRUTHS:
+            Truth.parse(config.select)
+        if config.finalists < 2:
+            cure = "give at least 2 to choose from, or no select"
+            raise InputError("finalists", config.finalists, cure)
+    elif config.finalists != 1:
+        cure = "name a truth to choose by, such as digits201/valid"
+        raise InputError("select", None, cure)

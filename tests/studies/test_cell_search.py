@@ -1,0 +1,246 @@
+"""Searches guided by scores: what is scored, that they go on, and what they choose."""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+import scipy.stats
+from rich.console import Console
+
+from jaxntk.data.digits201 import load_digits201
+from jaxntk.errors import InputError
+from jaxntk.results.rows import read_rows
+from jaxntk.spaces import nasbench201
+from jaxntk.studies import cell_scores
+from jaxntk.studies.cell_search import _told, run_cell_search
+from jaxntk.studies.cell_search_config import CellSearchConfig, Goal, validate_cell_search
+from tests.tiny_runs import OVER_TRAINING
+
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
+TABLE = CellSearchConfig(
+    **OVER_TRAINING, goals=("table:digits201/valid",), evaluations=30, searches=3
+)
+KERNEL = dataclasses.replace(
+    TABLE, goals=("lga@0", "loss_sum@1"), evaluations=4, searches=2, reference=3, population=2
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    """Runs of one configuration share their programs, which compiling again would not change."""
+    kept, real = {}, cell_scores.compile_programs
+
+    def once(study, out, console):
+        if study.config not in kept:
+            kept[study.config] = real(study, out, console)
+        return kept[study.config]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_scores, "compile_programs", once)
+        yield
+
+
+def run(out, config):
+    return run_cell_search(config, out, command="again", console=Console(file=io.StringIO()))
+
+
+def history(out):
+    with np.load(out / "history.npz") as file:
+        return {name: file[name] for name in ("archs", "scores")}
+
+
+def accuracy(split, archs):
+    return load_digits201().accuracy(archs.reshape(-1, 6), split).reshape(archs.shape[:-1])
+
+
+@pytest.mark.parametrize("algorithm", ["random", "evolution", "genetic"])
+def test_a_search_by_a_table_chooses_the_best_it_saw(tmp_path, algorithm):
+    config = dataclasses.replace(TABLE, algorithm=algorithm)
+    summary = run(tmp_path / "run", config)
+    found = history(tmp_path / "run")
+    assert found["archs"].shape == (3, 30, 6)
+    np.testing.assert_allclose(found["scores"], accuracy("valid", found["archs"]))
+    for archs, scores, entry in zip(*found.values(), summary["searches"], strict=True):
+        best = archs[np.argmax(scores)]
+        assert entry["ops"] == nasbench201.format_ops(best)
+        assert entry["accuracy"] == accuracy("test", best[None])[0]
+        assert entry["seconds"] == 0
+    assert summary["mean"] == pytest.approx(np.mean([e["accuracy"] for e in summary["searches"]]))
+    for picture in ("search.png", "best_cell.png"):
+        assert (tmp_path / "run" / picture).read_bytes().startswith(b"\x89PNG")
+    everything = accuracy("test", nasbench201.enumerate_space())
+    assert summary["baselines"]["random_cell"] == pytest.approx(everything.mean())
+
+
+def test_finalists_are_chosen_by_another_truth(tmp_path):
+    config = dataclasses.replace(TABLE, goals=("params",), select="digits201/valid", finalists=4)
+    summary = run(tmp_path / "run", config)
+    found = history(tmp_path / "run")
+    for archs, scores, entry in zip(*found.values(), summary["searches"], strict=True):
+        best = {}
+        for at in np.argsort(-scores, kind="stable"):
+            best.setdefault(nasbench201.tied_function_form(archs[at]), archs[at])
+        few = np.stack(list(best.values())[:4])
+        wanted = few[np.argmax(accuracy("valid", few))]
+        assert entry["ops"] == nasbench201.format_ops(wanted)
+
+
+def test_limits_hold_for_every_cell(tmp_path):
+    most = 20_000
+    config = dataclasses.replace(TABLE, goals=("params",), max_params=most)
+    run(tmp_path / "run", config)
+    archs = history(tmp_path / "run")["archs"].reshape(-1, 6)
+    sizes = {"channels": 2, "cells_per_stage": 1, "num_classes": 10, "in_channels": 1}
+    counts = [nasbench201.num_params(arch, **sizes) for arch in archs]
+    assert max(counts) <= most
+    with pytest.raises(InputError, match="limits: got none of"):
+        run(tmp_path / "none", dataclasses.replace(config, max_params=1))
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A search by kernels that nothing interrupted; not to be changed."""
+    out = tmp_path_factory.mktemp("cell_search") / "whole"
+    return out, run(out, KERNEL)
+
+
+def test_each_function_is_scored_once(whole):
+    out, summary = whole
+    rows = read_rows(out / "scores.jsonl")
+    forms = [
+        (nasbench201.tied_function_form(nasbench201.parse_ops(row["ops"])), row["epochs"])
+        for row in rows
+    ]
+    assert len(forms) == len(set(forms)) == 2 * summary["functions_scored"]
+    archs = history(out)["archs"]
+    asked = {nasbench201.tied_function_form(arch) for arch in archs.reshape(-1, 6)}
+    assert asked <= {form for form, _ in forms}
+    for entry, searched in zip(summary["searches"], archs, strict=True):
+        assert entry["functions"] == len({nasbench201.tied_function_form(a) for a in searched})
+        assert entry["seconds"] > 0
+
+
+def test_two_goals_are_ranks_among_random_cells(whole):
+    out, _ = whole
+    rows = read_rows(out / "scores.jsonl")
+    lga, loss = {}, {}
+    for row in rows:
+        form = nasbench201.tied_function_form(nasbench201.parse_ops(row["ops"]))
+        if row["epochs"] == 0:
+            lga[form] = row["metrics"]["lga"]["value"]
+        else:
+            loss[form] = -row["loss_sum"]
+    known = list(
+        dict.fromkeys(
+            nasbench201.tied_function_form(nasbench201.parse_ops(row["ops"])) for row in rows
+        )
+    )[:3]
+    found = history(out)
+    arch, score = found["archs"][0, 0], found["scores"][0, 0]
+    form = nasbench201.tied_function_form(arch)
+    wanted = np.mean([
+        scipy.stats.percentileofscore([each[k] for k in known], each[form], kind="mean")
+        for each in (lga, loss)
+    ])
+    assert score == pytest.approx(wanted)
+
+
+def test_a_killed_search_goes_on_to_the_same_history(whole, tmp_path, monkeypatch):
+    """Killed after its first row, and then twice in the middle."""
+    out, summary = whole
+    wanted = history(out)
+    kills = 0
+
+    class Killed(Exception):
+        pass
+
+    real, cut = cell_scores.append_row, tmp_path / "cut"
+
+    written = 0
+
+    def dies_later(path, row):
+        nonlocal written
+        real(path, row)
+        written += 1
+        if written in (1, 4, 9):
+            raise Killed
+
+    monkeypatch.setattr(cell_scores, "append_row", dies_later)
+    for _ in range(4):
+        try:
+            again = run(cut, KERNEL)
+            break
+        except Killed:
+            kills += 1
+    assert kills == 3
+    assert len(read_rows(cut / "scores.jsonl")) == len(read_rows(out / "scores.jsonl"))
+    for name, value in history(cut).items():
+        np.testing.assert_array_equal(value, wanted[name])
+    assert [e["ops"] for e in again["searches"]] == [e["ops"] for e in summary["searches"]]
+
+
+def test_scores_are_those_of_the_study_over_training(whole, tmp_path):
+    out, _ = whole
+    scores = cell_scores.CellScores(KERNEL, tmp_path, Console(file=io.StringIO()))
+    arch = history(out)["archs"][0, :1]
+    values = scores(arch)
+    rows = [row for row in read_rows(tmp_path / "scores.jsonl")]
+    assert values[0, 0] == pytest.approx(rows[0]["metrics"]["lga"]["value"])
+    assert values[0, 1] == pytest.approx(-rows[1]["loss_sum"])
+    assert [row["epochs"] for row in rows] == [0, 1]
+
+
+def test_failures_have_no_rank():
+    config = dataclasses.replace(KERNEL, weights=(1.0, 3.0))
+    reference = np.array([[1.0, 5.0], [2.0, np.nan], [3.0, 6.0]])
+    told = _told(config, np.array([[2.5, 7.0], [np.nan, 7.0], [0.0, 5.5]]), reference)
+    assert told[0] == pytest.approx((200 / 3 + 3 * 100) / 4)
+    assert np.isnan(told[1])
+    assert told[2] == pytest.approx((0 + 3 * 200 / 3) / 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("lga_centred@3", Goal("lga_centred", 3)),
+        ("valid_accuracy@0", Goal("valid_accuracy", 0)),
+        ("params", Goal("params")),
+        ("table:digits201/valid", Goal("table:digits201/valid")),
+    ],
+)
+def test_goals_are_read(text, wanted):
+    assert Goal.parse(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"goals": ()}, "goals: got"),
+        ({"goals": ("lga",)}, "goals: got lga; say after how many epochs"),
+        ({"goals": ("lgo@0",)}, "goals: got 'lgo'"),
+        ({"goals": ("loss@0",)}, "goals: got loss@0"),
+        ({"goals": ("table:cifar10/valid/200",)}, "truth"),
+        ({"goals": ("params", "params")}, "none twice"),
+        ({"weights": (1.0, 2.0)}, "weights: got"),
+        ({"weights": (0.0,)}, "weights: got"),
+        ({"searches": 0}, "searches: got 0"),
+        ({"population": 1}, "population: got 1"),
+        ({"batch_norms": ("frozen", "batch")}, "batch_norms: got"),
+        ({"num_seeds": 2}, "num_seeds: got 2"),
+        ({"archs": ("000000", "111111")}, "archs: got"),
+        ({"finalists": 3}, "select: got None"),
+        ({"select": "digits201/valid"}, "finalists: got 1"),
+    ],
+)
+def test_bad_configurations_are_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        validate_cell_search(dataclasses.replace(TABLE, **changes))
+
+
+def test_a_configuration_goes_through_json():
+    config = dataclasses.replace(KERNEL, weights=(1.0, 2.0))
+    assert CellSearchConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
