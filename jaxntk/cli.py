@@ -1,4 +1,4 @@
-"""The command line: run, merge, score, correlate, report, verify, import-nasbench201.
+"""The command line: run, merge, score, correlate, report, train, verify, import-nasbench201.
 
 Bad input ends in one line on standard error and exit code 2.
 """
@@ -27,12 +27,15 @@ from jaxntk.errors import InputError, did_you_mean
 from jaxntk.results.report import write_report
 from jaxntk.results.rows import write_json_atomic
 from jaxntk.results.terminal import summary_table
-from jaxntk.studies.config import ExperimentConfig, ScoreConfig
+from jaxntk.studies.config import Config, ExperimentConfig, ScoreConfig
 from jaxntk.studies.correlate import correlate_run
 from jaxntk.studies.merge import merge
 from jaxntk.studies.rank import run, run_shard
+from jaxntk.studies.retrain import RETRAIN
+from jaxntk.studies.retrain_config import RetrainConfig
 from jaxntk.studies.score import print_scores
 from jaxntk.studies.shards import Shard
+from jaxntk.studies.study import run_study
 from jaxntk.studies.verify import print_comparisons, verify
 
 Options = TypeVar("Options")
@@ -96,6 +99,15 @@ class ReportOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Train one architecture to the end, or go on with a training that was stopped."""
+
+    out: Path
+    """Folder of the training; the same folder again resumes it."""
+    config: Annotated[RetrainConfig, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
 class VerifyOptions:
     """Compare with what the official LGA code computed; exit code 1 where they differ."""
 
@@ -134,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
-        resumable = arguments[:1] in (["run"], ["merge"])
+        resumable = arguments[:1] in (["run"], ["merge"], ["train"])
         resumed = "; the same command goes on from here" if resumable else ""
         print(f"{PROGRAM}: stopped{resumed}", file=sys.stderr)
         return INTERRUPTED
@@ -203,6 +215,14 @@ def _report(arguments: list[str]) -> int:
     return 0
 
 
+def _train(arguments: list[str]) -> int:
+    options = parse(TrainOptions, "train", arguments, RetrainConfig, None)
+    _set_precision(options.config.dtype)
+    command = shlex.join([PROGRAM, "train", *arguments])
+    run_study(RETRAIN, options.config, options.out, command=command, console=Console())
+    return 0
+
+
 def _verify(arguments: list[str]) -> int:
     options = parse(VerifyOptions, "verify", arguments)
     jax.config.update("jax_enable_x64", True)
@@ -222,6 +242,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "score": ("score --data digits --batch-norm frozen --archs CELL ...", _score),
     "correlate": ("correlate DIR --truth cifar10/test/200", _correlate),
     "report": ("report DIR", _report),
+    "train": ("train --arch CELL --data digits --out DIR [--space SPACE]", _train),
     "verify": ("verify FILE.npz", _verify),
     "import-nasbench201": ("import-nasbench201 --source DIR --out FILE", _import),
 }
@@ -274,7 +295,7 @@ def parse(
     kind: type[Options],
     prog: str,
     arguments: Sequence[str],
-    config: type[ScoreConfig] | None = None,
+    config: type[Config] | None = None,
     default: ScoreConfig | None = None,
 ) -> Options:
     """Parses flags into a dataclass, one line an error.

@@ -8,6 +8,7 @@ import pytest
 from jaxntk import __version__
 from jaxntk.cli import COMMANDS, main
 from jaxntk.studies.config import ExperimentConfig, ScoreConfig
+from jaxntk.studies.retrain_config import RetrainConfig
 from tests.tiny_runs import finish, process, refusal, write_experiment
 
 FLAGS = {
@@ -16,6 +17,7 @@ FLAGS = {
     "score": [field.name for field in dataclasses.fields(ScoreConfig)],
     "correlate": ["truth", "table", "json"],
     "report": [],
+    "train": ["out", *(field.name for field in dataclasses.fields(RetrainConfig))],
     "verify": [],
     "import-nasbench201": ["source", "out"],
 }

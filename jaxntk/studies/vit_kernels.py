@@ -24,17 +24,15 @@ from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
 from jaxntk.kernels.outputs import Outputs, check_outputs
 from jaxntk.kernels.parameters import select
-from jaxntk.networks import autoformer as autoformer_network
-from jaxntk.networks import pit as pit_network
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.pit import PiT, class_params, widest
 from jaxntk.networks.pit_classes import DEFAULT_CLASSES, class_of
 from jaxntk.networks.precision import at_precision, check_x64
+from jaxntk.networks.vit import Transformer, logits, num_genes
 from jaxntk.spaces import autoformer, pit
 from jaxntk.studies.memory_plan import check_memory
 
 FAMILIES = ("autoformer", "pit")
-Network = AutoFormer | PiT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +184,7 @@ class ViTKernels:
 
     def _network(
         self, family: str, arch: Int[np.ndarray, " genes"], how: FourierMap | None
-    ) -> Network:
+    ) -> Transformer:
         content = how is not None and how.where == "patch_content"
         size, stride = (1, 1) if content else self._patch(family)
         settings = self.settings
@@ -196,7 +194,7 @@ class ViTKernels:
         _ = autoformer.decode(arch, settings.space)
         return AutoFormer(settings.space, settings.num_classes, size)
 
-    def _draw(self, network: Network, image: tuple[int, ...]) -> Any:
+    def _draw(self, network: Transformer, image: tuple[int, ...]) -> Any:
         """Draws the weights of a family once; shape classes of PiT take their part of them."""
         if (network, image) in self._drawn:
             return self._drawn[network, image]
@@ -206,19 +204,19 @@ class ViTKernels:
         else:
             x = jnp.zeros((1, *image), self.settings.dtype)
             key = jax.random.key(self.settings.init_seed)
-            arch = jnp.zeros(_genes(network), jnp.int32)
+            arch = jnp.zeros(num_genes(network), jnp.int32)
             drawn = jax.jit(network.init)(key, x, arch)["params"]
         self._drawn[network, image] = drawn
         return drawn
 
-    def _compile(self, network: Network, shape: tuple[int, ...]) -> Program:
+    def _compile(self, network: Transformer, shape: tuple[int, ...]) -> Program:
         settings = self.settings
         params = self._draw(network, shape[2:])
         program = jax.jit(partial(_mean_kernel, network, settings))
         shapes = (
             jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params),
             jax.ShapeDtypeStruct(shape, settings.dtype),
-            jax.ShapeDtypeStruct((_genes(network),), jnp.int32),
+            jax.ShapeDtypeStruct((num_genes(network),), jnp.int32),
         )
         estimate = estimate_memory(program, *shapes)
         self.say(f"{type(network).__name__} on {shape[2:]}: memory {estimate}; compiling ...")
@@ -230,22 +228,15 @@ class ViTKernels:
         return Program(executable, estimate, seconds)
 
 
-def _genes(network: Network) -> int:
-    """Length of an encoding."""
-    return len(pit.GENE_SIZES if isinstance(network, PiT) else network.space.sizes)
-
-
 def _mean_kernel(
-    network: Network,
+    network: Transformer,
     settings: ViTSettings,
     params: Any,
     parts: Float[Array, "parts n h w c"],
     arch: Int[Array, " genes"],
 ) -> Float[Array, "n n"]:
     def apply_fn(params: Any, x: Array) -> Array:
-        if isinstance(network, PiT):
-            return pit_network.logits(network, params, x, arch)
-        return autoformer_network.logits(network, params, x, arch)
+        return logits(network, params, x, arch)
 
     covered = gram_coverage(apply_fn, params, parts[0])
     if covered.uncovered:

@@ -1,4 +1,4 @@
-"""Trains a population of vision transformers of AutoFormer's space, by the same epoch as cells.
+"""Trains a population of vision transformers, by the same epoch as cells.
 
 A transformer keeps no statistics of a batch: it is trained, tested and scored as the same function.
 Weights that an architecture does not use get no gradient; a recipe's weight decay shrinks them.
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from jaxntk.networks.autoformer import AutoFormer, logits
+from jaxntk.networks.vit import Transformer, logits, num_genes
 from jaxntk.training.evaluate import accuracy_of
 from jaxntk.training.population import (
     Strategy,
@@ -25,7 +25,7 @@ from jaxntk.training.recipe import Recipe
 
 
 def transformer_training(
-    network: AutoFormer,
+    network: Transformer,
     recipe: Recipe,
     steps: int,
     image_shape: tuple[int, ...],
@@ -37,7 +37,7 @@ def transformer_training(
     """Returns the functions that begin the training of transformers and train them for an epoch.
 
     Args:
-        network: the network of the space.
+        network: of a space, or of a class of one.
         recipe: how it is trained.
         steps: of the whole training, for the schedule.
         image_shape: height, width, channels.
@@ -51,7 +51,7 @@ def transformer_training(
     Raises:
         InputError: an unknown strategy, no step, or images that patches do not tile.
     """
-    x, arch = jnp.zeros((1, *image_shape), dtype), jnp.zeros(len(network.space.sizes), jnp.int32)
+    x, arch = jnp.zeros((1, *image_shape), dtype), jnp.zeros(num_genes(network), jnp.int32)
     init = jax.jit(network.init)
 
     def draw(seed: int) -> dict[str, Any]:
@@ -64,12 +64,12 @@ def transformer_training(
 
 
 def make_transformer_evaluation(
-    network: AutoFormer, strategy: Strategy | str = "map", mesh: Mesh | None = None
+    network: Transformer, strategy: Strategy | str = "map", mesh: Mesh | None = None
 ) -> Callable[..., dict[str, Float[Array, " cells"]]]:
     """Returns the function that tests a population of transformers, compiled at its first call.
 
     Args:
-        network: the network of the space.
+        network: of a space, or of a class of one.
         strategy: ``map`` or ``vmap``.
         mesh: devices in a row, each of which tests an equal part of the population; None for one.
 

@@ -1,0 +1,363 @@
+"""Trains one architecture to its end: what a search has found, or any other. Start to figure.
+
+A transformer is trained as a network of its own size, not as a masked part of a larger one. A row
+is one epoch. The state after the last epoch and that after the best one by validation accuracy are
+kept in Orbax's format, so that a run which is killed at any moment goes on to the same weights.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+from rich.console import Console
+
+from jaxntk.data.batches import standardize
+from jaxntk.data.images import ImageDataset, load_images
+from jaxntk.data.reduced import first_images, shrunk, with_validation
+from jaxntk.errors import InputError
+from jaxntk.kernels.memory import estimate_memory
+from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.pit import PiT
+from jaxntk.networks.pit_classes import class_of
+from jaxntk.networks.precision import check_x64
+from jaxntk.results.publish import Publication
+from jaxntk.results.rows import append_row, number_or_none
+from jaxntk.results.training_plot import training_figure
+from jaxntk.spaces import autoformer, pit
+from jaxntk.studies import run_folder
+from jaxntk.studies.config import LOCATIONS, parse_arch
+from jaxntk.studies.progress import track
+from jaxntk.studies.retrain_config import (
+    AUTOFORMERS,
+    CELLS,
+    PIT,
+    RetrainConfig,
+    validate_retrain,
+)
+from jaxntk.studies.study import Rows, Study
+from jaxntk.studies.truth import find_table, table_look_up
+from jaxntk.training.checkpoints import restore, save
+from jaxntk.training.evaluate import make_evaluation
+from jaxntk.training.population import Training, TrainState, population_training, steps_of
+from jaxntk.training.transformers import make_transformer_evaluation, transformer_training
+
+NAME = "retrain"
+FIGURE, TABLE = "training.png", "training.csv"
+KEYS = ("epoch",)
+LAST, BEST = "last", "best"
+"""Folders of the states that are kept."""
+SEEN = 1024
+"""Training images that a tested cell takes its batch statistics from, at most."""
+
+Network = NasBench201 | AutoFormer | PiT
+
+
+@dataclass(frozen=True, eq=False)
+class Retraining:
+    """Everything a configuration determines before the first step.
+
+    Args:
+        config: the configuration.
+        network: of the architecture's own size.
+        arch: its encoding for that network.
+        dataset: the images, standardised.
+        table_accuracy: what a benchmark says the architecture reads, in percent; None without one.
+        digest: SHA-256 of images and labels.
+    """
+
+    config: RetrainConfig
+    network: Network
+    arch: Int[np.ndarray, " genes"]
+    dataset: ImageDataset
+    table_accuracy: float | None
+    digest: str
+
+
+class Programs(NamedTuple):
+    """What is compiled, and the images on the device.
+
+    Args:
+        training: of a population of one.
+        test: ``states -> {split: (1,)}``.
+        images: to train on, and their labels.
+        archs: the encoding, as a population of one.
+    """
+
+    training: Training
+    test: Callable[[TrainState], dict[str, Array]]
+    images: tuple[Array, Array]
+    archs: Int[Array, "1 genes"]
+
+
+def prepare(config: RetrainConfig) -> Retraining:
+    """Checks a configuration and loads what it names; writes nothing.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: anything wrong with the configuration, the data or a table.
+    """
+    validate_retrain(config)
+    check_x64(config.dtype)
+    loaded = load_images(config.data, data_dir=config.data_dir)
+    loaded = with_validation(loaded, config.validation_images)
+    if config.train_images is not None:
+        loaded = first_images(loaded, config.train_images)
+    if config.image_size is not None:
+        loaded = shrunk(loaded, config.image_size)
+    dataset, _ = standardize(loaded)
+    network, arch = own_network(config, dataset.num_classes)
+    accuracy = None
+    if config.truth is not None:
+        look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
+        accuracy = float(look_up(arch[None])[0])
+    _ = steps_of(len(dataset.y_train), config.training)
+    # A network that cannot take the images says so now.
+    x = jax.ShapeDtypeStruct((1, *dataset.x_train.shape[1:]), config.dtype)
+    jax.eval_shape(network.init, jax.random.key(0), x, jnp.asarray(arch))
+    arrays = [getattr(dataset, f"{axis}_{split}") for split in _splits(dataset) for axis in "xy"]
+    digest = run_folder.digest_of(dataset.x_train, dataset.y_train, *arrays)
+    return Retraining(config, network, arch, dataset, accuracy, digest)
+
+
+def own_network(
+    config: RetrainConfig, num_classes: int
+) -> tuple[Network, Int[np.ndarray, " genes"]]:
+    """Makes the network of an architecture, no larger than it is.
+
+    Args:
+        config: names space and architecture.
+        num_classes: of the data.
+
+    Returns:
+        The network, and the encoding it takes.
+
+    Raises:
+        InputError: not an architecture of the space.
+    """
+    if config.space == CELLS:
+        sizes = (num_classes, config.channels, config.cells_per_stage)
+        return NasBench201(*sizes, BatchNormMode.BATCH), parse_arch(config.arch)
+    if config.space == PIT:
+        arch, patch = pit.from_string(config.arch), config.patch_size
+        own = class_of(arch, len(pit.BASE_DIMS) * len(pit.HEADS) * len(pit.MLP_RATIOS))
+        return PiT(num_classes, own, patch, patch // 2), arch
+    space = AUTOFORMERS[config.space]
+    sizes = autoformer.decode(autoformer.from_string(config.arch, space), space)
+    small = replace(
+        space,
+        embed_dims=(sizes.embed_dim,),
+        depths=(len(sizes.heads),),
+        heads=tuple(sorted(set(sizes.heads))),
+        mlp_ratios=tuple(sorted(set(sizes.mlp_ratios))),
+    )
+    return AutoFormer(small, num_classes, config.patch_size), autoformer.encode(sizes, small)
+
+
+def compute(study: Retraining, out: Path, console: Console) -> None:
+    """Trains what is left; after each epoch its row is written, then its state.
+
+    Args:
+        study: the study.
+        out: folder of the run.
+        console: where progress is shown.
+
+    Raises:
+        InputError: the folder cannot be written to, or holds states of another training.
+    """
+    rows = run_folder.rows_by_key(out / run_folder.SCORES, KEYS)
+    if len(rows) == study.config.epochs:
+        return
+    programs = make_programs(study)
+    states, begun = programs.training.init([study.config.seed]), 0
+    about = _about(study)
+    kept = restore(out / LAST, states, about)
+    if kept is not None:
+        states, begun = jax.tree.map(jnp.asarray, kept.state), kept.epoch
+    estimate = estimate_memory(programs.training.epoch, states, programs.archs, *programs.images)
+    console.print(f"memory of the training: {estimate}", highlight=False)
+    best = max((_rank(row) for (epoch,), row in rows.items() if epoch <= begun), default=None)
+    whole = epoch_rows(study, programs, states, begun)
+    bar = track(range(begun, study.config.epochs), "epochs", console)
+    for _, (states, row) in zip(bar, whole, strict=True):
+        if (row["epoch"],) not in rows:
+            append_row(out / run_folder.SCORES, row)
+        if best is None or _rank(row) > best:
+            best = _rank(row)
+            save(out / BEST, row["epoch"], states, about)
+        save(out / LAST, row["epoch"], states, about)
+
+
+def make_programs(study: Retraining) -> Programs:
+    """Prepares training and tests; both compile at their first call.
+
+    Args:
+        study: the study.
+
+    Returns:
+        The programs.
+    """
+    config, network, data = study.config, study.network, study.dataset
+    dtype = jnp.dtype(config.dtype)
+    x, y = jnp.asarray(data.x_train, dtype), jnp.asarray(data.y_train)
+    steps = config.epochs * steps_of(len(x), config.training)
+    splits = {
+        name: (
+            jnp.asarray(getattr(data, f"x_{name}"), dtype),
+            jnp.asarray(getattr(data, f"y_{name}")),
+        )
+        for name in _splits(data)
+    }
+    archs = jnp.asarray(study.arch, jnp.int32)[None]
+    made = (config.training, steps, x.shape[1:], dtype)
+    if isinstance(network, NasBench201):
+        training, tested = population_training(network, *made), make_evaluation(network)
+        return Programs(
+            training, lambda states: tested(states, archs, x[:SEEN], splits), (x, y), archs
+        )
+    training, of_images = transformer_training(network, *made), make_transformer_evaluation(network)
+    return Programs(training, lambda states: of_images(states, archs, splits), (x, y), archs)
+
+
+def epoch_rows(
+    study: Retraining, programs: Programs, states: TrainState, begun: int
+) -> Iterator[tuple[TrainState, dict[str, Any]]]:
+    """Trains from a state to the last epoch.
+
+    Args:
+        study: the study.
+        programs: the compiled functions.
+        states: a population of one; it is used up.
+        begun: epochs that it has behind it.
+
+    Yields:
+        The state after each epoch, and its row.
+    """
+    for epoch in range(begun + 1, study.config.epochs + 1):
+        start = time.perf_counter()
+        states, found = programs.training.epoch(states, programs.archs, *programs.images)
+        tested = {name: 100 * float(each[0]) for name, each in programs.test(states).items()}
+        yield (
+            states,
+            {
+                "epoch": epoch,
+                "loss": number_or_none(found.loss[0]),
+                "finite": bool(found.finite[0]),
+                "train_accuracy": 100 * float(found.accuracy[0]),
+                "valid_accuracy": tested.get("valid"),
+                "test_accuracy": tested["test"],
+                "seconds": time.perf_counter() - start,
+            },
+        )
+
+
+def summarize(study: Retraining, rows: Rows, console: Console) -> dict[str, Any]:
+    """Says what the network reads after the last epoch and after the best one.
+
+    Args:
+        study: the study.
+        rows: a row an epoch.
+        console: not needed.
+
+    Returns:
+        The summary.
+    """
+    config, data = study.config, study.dataset
+    ordered = [rows[epoch,] for epoch in range(1, config.epochs + 1)]
+    best, last = max(ordered, key=_rank), ordered[-1]
+    x = jax.ShapeDtypeStruct((1, *data.x_train.shape[1:]), config.dtype)
+    shapes = jax.eval_shape(study.network.init, jax.random.key(0), x, jnp.asarray(study.arch))
+    return {
+        "arch": config.arch,
+        "space": config.space,
+        "parameters_held": sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])),
+        "finite": last["finite"],
+        "last": last,
+        "best": best,
+        "best_by": "the last epoch: no validation set"
+        if data.x_valid is None
+        else "validation accuracy",
+        "table": {"truth": config.truth, "accuracy": study.table_accuracy},
+        "epochs": ordered,
+    }
+
+
+def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
+    """Makes table and figure of a training.
+
+    Args:
+        rows: not needed.
+        summary: of :func:`summarize`.
+
+    Returns:
+        A line an epoch, the curves, and what was reached.
+    """
+    last, best, table = summary["last"], summary["best"], summary["table"]
+    shown = [f"test accuracy after the last epoch, {last['epoch']}: {last['test_accuracy']:.2f} %"]
+    if last["valid_accuracy"] is not None:
+        shown.append(
+            f"after the best by validation accuracy, {best['epoch']}: {best['test_accuracy']:.2f} %"
+        )
+    if table["accuracy"] is not None:
+        shown.append(f"the table says {table['accuracy']:.2f} % ({table['truth']})")
+    if not summary["finite"]:
+        shown.append("the training diverged: weights are not finite")
+    return Publication(
+        tables={TABLE: summary["epochs"]},
+        figures={FIGURE: training_figure(summary["epochs"], summary["arch"])},
+        shown=shown,
+    )
+
+
+def load_trained(out: Path, config: RetrainConfig, which: str = BEST) -> tuple[Retraining, Any]:
+    """Reads the network that a run has trained.
+
+    Args:
+        out: folder of the run.
+        config: that it was run with.
+        which: ``best`` or ``last``.
+
+    Returns:
+        The study, whose ``network.apply(variables, x, arch)`` gives logits, and the variables.
+
+    Raises:
+        InputError: no such state, or one of another training.
+    """
+    study = prepare(config)
+    states = make_programs(study).training.init([config.seed])
+    kept = restore(out / which, states, _about(study))
+    if kept is None:
+        raise InputError("out", f"{out} without a state {which!r}", "train it first")
+    return study, jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), kept.state.variables)
+
+
+def _splits(data: ImageDataset) -> tuple[str, ...]:
+    return ("test",) if data.x_valid is None else ("valid", "test")
+
+
+def _about(study: Retraining) -> dict[str, Any]:
+    """What a state depends on."""
+    config = study.config.to_json()
+    what = {name: value for name, value in config.items() if name not in LOCATIONS}
+    return what | {"data_sha256": study.digest}
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[bool, float, int]:
+    """By validation accuracy, the earlier of equals; without one the last epoch that is finite."""
+    if row["valid_accuracy"] is None:
+        return row["finite"], float(row["epoch"]), 0
+    return row["finite"], row["valid_accuracy"], -row["epoch"]
+
+
+RETRAIN = Study(NAME, KEYS, validate_retrain, prepare, compute, summarize, report)

@@ -1,0 +1,114 @@
+"""The configuration of a training of one architecture to its end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxntk.data import digits201
+from jaxntk.data.tables import Truth
+from jaxntk.errors import InputError, check_choice
+from jaxntk.spaces import autoformer, pit
+from jaxntk.studies.config import Config, check_seed, parse_arch
+from jaxntk.training.recipe import RECIPES, Recipe, named_recipe
+
+CELLS, PIT = "nasbench201", "pit"
+AUTOFORMERS = {
+    "autoformer-tiny": autoformer.TINY,
+    "autoformer-small": autoformer.SMALL,
+    "autoformer-base": autoformer.BASE,
+    "autoformer-vitbench101": autoformer.VITBENCH101,
+}
+SPACES = (CELLS, *AUTOFORMERS, PIT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig(Config):
+    """Train one architecture to the end, such as the one that a search has found."""
+
+    space: str = CELLS
+    """What the architecture is from: nasbench201, autoformer-tiny, -small, -base, -vitbench101, or
+    pit."""
+    arch: str
+    """A cell as six digits or as the benchmark writes it, a transformer as its space writes it."""
+    data: str
+    """Images: npz:FILE, tfds:NAME, digits or digits201."""
+    data_dir: str | None = None
+    """Folder of data files; by default what the environment variable JAXNTK_DATA names."""
+    epochs: int = 200
+    """Passes over the training images."""
+    recipe: str | None = None
+    """nasbench201, lga or adamw; by default nasbench201 for cells, adamw for transformers."""
+    batch_size: int | None = None
+    """Images a step; by default the recipe's, as are the next four."""
+    learning_rate: float | None = None
+    """At the start."""
+    weight_decay: float | None = None
+    """Of every parameter."""
+    augmentation: str | None = None
+    """none, crop or crop_flip."""
+    pad: int | None = None
+    """Largest shift of a crop, pixels."""
+    channels: int = 16
+    """Of a cell's network, in its first stage."""
+    cells_per_stage: int = 5
+    """Of a cell's network."""
+    patch_size: int = 4
+    """Of a transformer, pixels; patches of pit overlap by half."""
+    train_images: int | None = None
+    """Training images that are used, the first ones; by default all."""
+    validation_images: int = 0
+    """Of data without a validation set: training images kept for it, the last ones."""
+    image_size: int | None = None
+    """Pixels that images are averaged down to; by default they stay as they are."""
+    seed: int = 0
+    """Of weights, order of images and augmentation."""
+    dtype: str = "float32"
+    """float32 or float64."""
+    truth: str | None = None
+    """Of cells: accuracy in a benchmark table to hold the result against, such as
+    cifar10/test/200."""
+    table: str | None = None
+    """NAS-Bench-201's table; by default looked for in data_dir."""
+
+    @property
+    def training(self) -> Recipe:
+        """How the network is trained."""
+        names = ("batch_size", "learning_rate", "weight_decay", "augmentation", "pad")
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
+        changes = {name: value for name, value in given.items() if value is not None}
+        recipe = self.recipe or ("nasbench201" if self.space == CELLS else "adamw")
+        return named_recipe(recipe, **changes)
+
+
+def validate_retrain(config: RetrainConfig) -> None:
+    """Checks everything that can be checked before data are read or anything is written.
+
+    Args:
+        config: the configuration.
+
+    Raises:
+        InputError: the first field that is wrong.
+    """
+    check_choice("space", config.space, SPACES)
+    if config.space == CELLS:
+        parse_arch(config.arch)
+    elif config.space == PIT:
+        pit.from_string(config.arch)
+    else:
+        autoformer.from_string(config.arch, AUTOFORMERS[config.space])
+    check_choice("dtype", config.dtype, ("float32", "float64"))
+    if config.recipe is not None:
+        check_choice("recipe", config.recipe, tuple(RECIPES))
+    _ = config.training
+    check_seed("seed", config.seed)
+    at_least = {"epochs": 1, "channels": 1, "cells_per_stage": 1, "validation_images": 0}
+    at_least |= {"patch_size": 2 if config.space == PIT else 1}
+    optional = {"train_images": 2, "image_size": 4}
+    for name, least in (at_least | optional).items():
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise InputError(name, value, f"give at least {least}")
+    if config.truth is not None:
+        if config.space != CELLS:
+            raise InputError("truth", config.truth, "leave it out: the tables hold cells only")
+        if config.truth not in digits201.TRUTHS:
+            Truth.parse(config.truth)

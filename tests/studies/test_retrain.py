@@ -1,0 +1,229 @@
+"""Training one architecture to the end: own size, what is kept, and that it goes on."""
+
+import dataclasses
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxntk.errors import InputError
+from jaxntk.networks.nasbench201 import BatchNormMode, batch_statistics, logits
+from jaxntk.results.rows import read_json, read_rows
+from jaxntk.spaces import autoformer, pit
+from jaxntk.studies import retrain
+from jaxntk.studies.config import parse_arch
+from jaxntk.studies.retrain import RETRAIN, load_trained, prepare
+from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
+from jaxntk.studies.study import run_study
+
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
+CELL = RetrainConfig(
+    arch="421211",
+    data="digits201",
+    epochs=3,
+    channels=2,
+    cells_per_stage=1,
+    train_images=400,
+    batch_size=200,
+    augmentation="crop",
+    pad=1,
+    truth="digits201/test",
+)
+SMALLEST, _ = autoformer.extremes(autoformer.VITBENCH101)
+VIT = dataclasses.replace(
+    CELL,
+    space="autoformer-vitbench101",
+    arch=autoformer.to_string(
+        autoformer.extremes(autoformer.VITBENCH101)[0], autoformer.VITBENCH101
+    ),
+    epochs=1,
+    truth=None,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    """Runs of one configuration share their programs, which compiling again would not change."""
+    kept, real = {}, retrain.make_programs
+
+    def once(study):
+        if study.config not in kept:
+            kept[study.config] = real(study)
+        return kept[study.config]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrain, "make_programs", once)
+        yield
+
+
+def run(out, config):
+    console = Console(file=io.StringIO(), width=200)
+    return run_study(RETRAIN, config, out, command="again", console=console)
+
+
+def rows_of(out):
+    return [row | {"seconds": None} for row in read_rows(out / "scores.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training that nothing interrupted; not to be changed."""
+    out = tmp_path_factory.mktemp("retrain") / "whole"
+    return out, run(out, CELL)
+
+
+def test_an_epoch_has_a_row_and_the_best_is_that_of_validation(whole):
+    out, summary = whole
+    rows = read_rows(out / "scores.jsonl")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert all(0 < row["test_accuracy"] < 100 for row in rows)
+    assert summary["last"] == rows[-1]
+    best = max(rows, key=lambda row: row["valid_accuracy"])
+    assert summary["best"] == best
+    assert summary["best_by"] == "validation accuracy"
+    assert 50 < summary["table"]["accuracy"] < 100
+    for name in ("training.png", "training.csv", "summary.json"):
+        assert (out / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_what_is_kept_reads_what_its_row_says(whole, which):
+    """Loaded, the network classifies as many test images right as the row of its epoch has it."""
+    out, summary = whole
+    study, variables = load_trained(out, CELL, which)
+    data, arch = study.dataset, jnp.asarray(study.arch, jnp.int32)
+    seen = variables | batch_statistics(study.network, variables, jnp.asarray(data.x_train), arch)
+    stored = study.network.clone(batch_norm=BatchNormMode.STORED)
+    predicted = np.argmax(logits(stored, seen, jnp.asarray(data.x_test), arch), axis=1)
+    wanted = summary[which]["test_accuracy"]
+    assert 100 * np.mean(predicted == data.y_test) == pytest.approx(wanted, abs=0.11)
+
+
+@pytest.mark.parametrize("killed_at", ["row", "best", "last"])
+def test_a_killed_training_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch, killed_at):
+    """Killed in its second epoch: after the row, after the best state, and after the last one."""
+    out, summary = whole
+
+    class Killed(Exception):
+        pass
+
+    cut, calls = tmp_path / "cut", {"row": 0, "best": 0, "last": 0}
+
+    def dying(real, name_of):
+        def call(path, *rest):
+            real(path, *rest)
+            name = name_of(path)
+            calls[name] += 1
+            if name == killed_at and calls[name] == (1 if name == "best" else 2):
+                raise Killed
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retrain, "append_row", dying(retrain.append_row, lambda path: "row"))
+        patch.setattr(retrain, "save", dying(retrain.save, lambda path: path.name))
+        with pytest.raises(Killed):
+            run(cut, CELL)
+    again = run(cut, CELL)
+    assert rows_of(cut) == rows_of(out)
+    assert again["best"]["epoch"] == summary["best"]["epoch"]
+    for which in ("last", "best"):
+        states = [load_trained(folder, CELL, which)[1] for folder in (out, cut)]
+        jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_a_finished_training_is_not_trained_again(whole, monkeypatch):
+    out, summary = whole
+    monkeypatch.setattr(retrain, "make_programs", None)
+    assert run(out, CELL)["last"] == summary["last"]
+
+
+def test_a_training_of_another_configuration_is_refused(whole):
+    out, _ = whole
+    with pytest.raises(InputError, match="seed=0 where 1 is asked"):
+        run(out, dataclasses.replace(CELL, seed=1))
+
+
+def test_a_transformer_is_trained_at_its_own_size(tmp_path):
+    config = dataclasses.replace(VIT, train_images=64, batch_size=32, image_size=8)
+    study = prepare(config)
+    space = autoformer.VITBENCH101
+    counted = autoformer.population_costs(
+        autoformer.from_string(config.arch, space)[None],
+        space,
+        image_size=8,
+        patch_size=4,
+        in_channels=1,
+        num_classes=10,
+    ).params[0]
+    summary = run(tmp_path / "run", config)
+    assert summary["parameters_held"] == counted
+    assert summary["finite"]
+    assert read_json(tmp_path / "run" / "summary.json")["best"]["epoch"] == 1
+    assert len(study.network.space.embed_dims) == 1
+
+
+def test_a_pit_of_its_own_size_has_its_own_widths():
+    text = "16:1x2,4x2,2x2:2"
+    config = dataclasses.replace(VIT, space="pit", arch=text, patch_size=2)
+    study = prepare(config)
+    sizes = pit.decode(pit.from_string(text))
+    assert study.network.shape.widths == sizes.widths
+    assert (study.network.patch_size, study.network.stride) == (2, 1)
+
+
+def test_without_validation_images_the_best_is_the_last():
+    rows = {
+        (epoch,): {"epoch": epoch, "valid_accuracy": None, "finite": epoch < 3}
+        for epoch in (1, 2, 3)
+    }
+    assert max(rows.values(), key=retrain._rank)["epoch"] == 2
+
+
+def test_the_network_of_a_cell_is_the_benchmarks(whole):
+    network, arch = retrain.own_network(CELL, 10)
+    assert (network.num_classes, network.channels, network.cells_per_stage) == (10, 2, 1)
+    np.testing.assert_array_equal(arch, parse_arch("421211"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"space": "darts"}, "space: got 'darts'"),
+        ({"arch": "42121"}, "got"),
+        ({"space": "pit"}, "got"),
+        ({"epochs": 0}, "epochs: got 0"),
+        ({"recipe": "adam"}, "recipe: got 'adam'"),
+        ({"augmentation": "mixup"}, "augmentation: got 'mixup'"),
+        ({"batch_size": 0}, "batch_size: got 0"),
+        ({"dtype": "bfloat16"}, "dtype: got 'bfloat16'"),
+        ({"truth": "cifar10/dev/200"}, "truth"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"train_images": 1}, "train_images: got 1"),
+    ],
+)
+def test_bad_configurations_are_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        validate_retrain(dataclasses.replace(CELL, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": 500}, "batch_size: got 500"),
+        ({"dtype": "float64"}, "jax_enable_x64"),
+        ({"validation_images": 5}, "validation_images: got 5"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        prepare(dataclasses.replace(CELL, **changes))
+
+
+def test_patches_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="patch_size=3"):
+        prepare(dataclasses.replace(VIT, patch_size=3))
