@@ -1,5 +1,6 @@
 """Rank correlation of a score with the truth, with a bootstrap interval."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,8 @@ class Correlation:
     Attributes:
         kendall: Kendall's tau-b, positive where the score, read in its good direction, agrees
             with the truth; None where it is undefined (fewer than 2 cells, or a constant input).
-        kendall_ci95: 95 % percentile bootstrap interval over cells, or None.
+        kendall_ci95: 95 % percentile bootstrap interval over cells, or over groups of them; or
+            None.
         spearman: Spearman's rho with the same sign, or None.
         n: number of cells.
         invalid: how many of them had an invalid score (they share the last rank).
@@ -76,6 +78,7 @@ def correlate(
     truth: Float[np.ndarray, " n"],
     *,
     invalid: int,
+    groups: Int[np.ndarray, " n"] | None = None,
     seed: int = 0,
     resamples: int = 2000,
 ) -> Correlation:
@@ -86,11 +89,15 @@ def correlate(
     holds the middle 95 % of tau over resamples of the cells with replacement. Calls with the same
     seed and number of cells draw the same resamples, so intervals of several scores go together.
 
+    Cells that compute one function are no independent evidence: `groups` says which do, and whole
+    groups are drawn then.
+
     Args:
         values: the score in its good direction (larger is better); invalid scores are equal and
             below all others.
         truth: the accuracy, any unit, larger is better.
         invalid: how many of `values` stand for an invalid score.
+        groups: number of each cell's group, from 0; None where each cell is one of its own.
         seed: seed of the resampling.
         resamples: how many resamples to draw, at least `MIN_RESAMPLES`.
 
@@ -107,7 +114,8 @@ def correlate(
 
     Source:
         Kendall, The treatment of ties in ranking problems, Biometrika 1945; Efron and Tibshirani,
-        An introduction to the bootstrap, 1993, chapter 13.
+        An introduction to the bootstrap, 1993, chapter 13; Davison and Hinkley, Bootstrap methods
+        and their application, 1997, section 3.8, for groups.
     """
     _check(values, truth, invalid, resamples)
     n = values.size
@@ -116,10 +124,10 @@ def correlate(
     values, truth = _ranks(values), _ranks(truth)
     if not values.any() or not truth.any():
         return Correlation(None, None, None, n, invalid, kendall_valid)
-    taus = bootstrap_kendall(values, truth, seed=seed, resamples=resamples)
+    taus = bootstrap_kendall(values, truth, groups=groups, seed=seed, resamples=resamples)
     return Correlation(
         kendall=_tau_b(values, truth),
-        kendall_ci95=percentile_interval(taus, n),
+        kendall_ci95=percentile_interval(taus, num_groups(n, groups)),
         spearman=_statistic(stats.spearmanr(values, truth)),
         n=n,
         invalid=invalid,
@@ -131,32 +139,36 @@ def bootstrap_kendall(
     values: Float[np.ndarray, " n"],
     truth: Float[np.ndarray, " n"],
     *,
+    groups: Int[np.ndarray, " n"] | None = None,
     seed: int,
     resamples: int,
 ) -> Float[np.ndarray, " drawn"]:
     """Draws Kendall's tau-b of resamples of the cells with replacement.
 
-    With w the number of times each cell was drawn, S the signs of pairs (+1 concordant, -1
-    discordant, 0 tied) and w_g the draws in a group of tied values, tau-b of the resample is
-    ``w'Sw / sqrt((n^2 - sum_g w_g^2) (n^2 - sum_h w_h^2))``: a cell drawn twice is a tie with
-    itself. All resamples are one matrix product, exact in float32 since its sums stay below 2^24.
-    Beyond `PAIRWISE_LIMIT` cells SciPy sorts each resample instead; the numbers are the same.
+    With w the number of times each cell was drawn, m their sum, S the signs of pairs (+1
+    concordant, -1 discordant, 0 tied) and w_t the draws among cells of one tied value, tau-b of the
+    resample is ``w'Sw / sqrt((m^2 - sum_t w_t^2) (m^2 - sum_u w_u^2))``, t over ties in the score
+    and u over those in the truth: a cell drawn twice is a tie with itself. All resamples are one
+    matrix product, exact in float32 since its sums stay below 2^24 where no group is most of the
+    cells. Beyond `PAIRWISE_LIMIT` cells SciPy sorts each resample instead; the numbers are the
+    same.
 
     Args:
         values: the score, larger is better.
         truth: the accuracy.
+        groups: number of each cell's group, from 0; None where each cell is one of its own.
         seed: seed of the resampling.
         resamples: how many to draw.
 
     Returns:
         Tau of each resample, float64; NaN where a resample is constant.
     """
-    rng = np.random.default_rng(seed)
-    n = values.size
-    draws = (rng.integers(0, n, n) for _ in range(resamples))
-    if n > PAIRWISE_LIMIT:
+    drawn = resample_counts(values.size, groups, seed=seed, resamples=resamples)
+    if values.size > PAIRWISE_LIMIT:
+        cells = np.arange(values.size)
+        draws = (np.repeat(cells, counts) for counts in drawn)
         return np.array([_tau_b(values[draw], truth[draw]) for draw in draws])
-    counts = np.array([np.bincount(draw, minlength=n) for draw in draws], dtype=np.float32)
+    counts = np.array(list(drawn), dtype=np.float32)
     signs = _pair_signs(values) * _pair_signs(truth)
     agreement = counts @ signs.astype(np.float32)
     numerator = np.einsum("bn,bn->b", agreement, counts, dtype=np.float64)
@@ -164,6 +176,32 @@ def bootstrap_kendall(
     taus = np.full(resamples, np.nan)
     np.divide(numerator, np.sqrt(untied), out=taus, where=untied > 0)
     return taus
+
+
+def resample_counts(
+    n: int, groups: Int[np.ndarray, " n"] | None, *, seed: int, resamples: int
+) -> Iterator[Int[np.ndarray, " n"]]:
+    """Draws cells, or whole groups of them, with replacement: as many as there are.
+
+    Args:
+        n: the number of cells.
+        groups: number of each cell's group, from 0; None where each cell is one of its own.
+        seed: seed of the resampling.
+        resamples: how many to draw.
+
+    Yields:
+        How many times each cell was drawn.
+    """
+    rng = np.random.default_rng(seed)
+    num = num_groups(n, groups)
+    for _ in range(resamples):
+        counts = np.bincount(rng.integers(0, num, num), minlength=num)
+        yield counts if groups is None else counts[groups]
+
+
+def num_groups(n: int, groups: Int[np.ndarray, " n"] | None) -> int:
+    """Returns how many things are drawn: groups, or cells where there are none."""
+    return n if groups is None else int(groups.max()) + 1
 
 
 def _check(values: np.ndarray, truth: np.ndarray, invalid: int, resamples: int) -> None:
@@ -205,10 +243,11 @@ def _pair_signs(array: np.ndarray) -> Int[np.ndarray, "n n"]:
 
 def _untied_pairs(counts: np.ndarray, array: np.ndarray) -> Float[np.ndarray, " b"]:
     """Counts ordered pairs of draws that differ in `array`, for each resample."""
+    drawn = counts.sum(axis=1, dtype=np.float64)
     order = np.argsort(array, kind="stable")
     starts = np.flatnonzero(np.diff(array[order], prepend=-np.inf))
     groups = np.add.reduceat(counts[:, order], starts, axis=1)
-    return float(array.size) ** 2 - np.einsum("bg,bg->b", groups, groups, dtype=np.float64)
+    return drawn**2 - np.einsum("bg,bg->b", groups, groups, dtype=np.float64)
 
 
 def percentile_interval(taus: Float[np.ndarray, " b"], n: int) -> tuple[float, float] | None:
@@ -216,10 +255,10 @@ def percentile_interval(taus: Float[np.ndarray, " b"], n: int) -> tuple[float, f
 
     Args:
         taus: a number for each resample; NaN where it has none.
-        n: the number of cells.
+        n: how many cells, or groups of them, were drawn from.
 
     Returns:
-        The two bounds; None with few cells, or too many resamples without a number.
+        The two bounds; None with few of these, or too many resamples without a number.
     """
     defined = taus[np.isfinite(taus)]
     if n < MIN_CELLS_FOR_INTERVAL or defined.size < (1 - MAX_UNDEFINED) * taus.size:

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxntk.errors import InputError
 from jaxntk.results.correlation import (
     MIN_RESAMPLES,
     bootstrap_kendall,
+    num_groups,
     percentile_interval,
+    resample_counts,
 )
 
 FOLDS = 10
@@ -38,7 +40,7 @@ class PartialCorrelation:
     Attributes:
         value: the correlation; None where it is undefined (a constant input, or a score that
             orders the cells as the given one does).
-        ci95: 95 % percentile bootstrap interval over cells, or None.
+        ci95: 95 % percentile bootstrap interval over cells or their groups, or None.
     """
 
     value: float | None
@@ -55,8 +57,8 @@ class Gain:
 
     Attributes:
         tau: tau with it less tau without it; None where one of them is undefined, or of fewer than
-            `MIN_CELLS_FOR_GAIN` cells.
-        ci95: 95 % percentile bootstrap interval over cells, or None.
+            `MIN_CELLS_FOR_GAIN` cells or groups.
+        ci95: 95 % percentile bootstrap interval over cells or their groups, or None.
         drawn: the difference in each resample.
     """
 
@@ -74,6 +76,7 @@ def partial_correlation(
     truth: Float[np.ndarray, " n"],
     given: Float[np.ndarray, " n"],
     *,
+    groups: Int[np.ndarray, " n"] | None = None,
     seed: int = 0,
     resamples: int = 2000,
 ) -> PartialCorrelation:
@@ -83,6 +86,8 @@ def partial_correlation(
         values: the score, larger is better; invalid ones equal and below all others.
         truth: the accuracy.
         given: the other score, such as the number of parameters.
+        groups: number of each cell's group, from 0, of which whole ones are drawn; None where each
+            cell is one of its own.
         seed: seed of the resampling; calls with the same seed draw the same resamples.
         resamples: how many resamples to draw.
 
@@ -105,12 +110,10 @@ def partial_correlation(
     (value,) = _partial(scores, np.ones((1, truth.size)))
     if not np.isfinite(value):
         return PartialCorrelation(None, None)
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(0, truth.size, truth.size) for _ in range(resamples))
-    counts = np.array([np.bincount(draw, minlength=truth.size) for draw in draws], np.float64)
-    return PartialCorrelation(
-        float(value), percentile_interval(_partial(scores, counts), truth.size)
-    )
+    drawn = resample_counts(truth.size, groups, seed=seed, resamples=resamples)
+    partials = _partial(scores, np.array(list(drawn), np.float64))
+    interval = percentile_interval(partials, num_groups(truth.size, groups))
+    return PartialCorrelation(float(value), interval)
 
 
 def rank_together(*scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -130,16 +133,21 @@ def rank_together(*scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def fitted_ranking(
-    scores: Sequence[Float[np.ndarray, " n"]], truth: Float[np.ndarray, " n"], *, seed: int = 0
+    scores: Sequence[Float[np.ndarray, " n"]],
+    truth: Float[np.ndarray, " n"],
+    *,
+    groups: Int[np.ndarray, " n"] | None = None,
+    seed: int = 0,
 ) -> Float[np.ndarray, " n"]:
     """Ranks cells by the sum of ranks, weighted by least squares, that predicts the truth's ranks.
 
-    The weights of a cell are fitted to the other nine tenths of the cells, and are of norm 1, so
-    that a single score keeps its order.
+    The weights of a cell are fitted to the other nine tenths of the cells, none of its own group
+    among them, and are of norm 1, so that a single score keeps its order.
 
     Args:
         scores: at least one, larger is better.
         truth: the accuracy.
+        groups: number of each cell's group, from 0; None where each cell is one of its own.
         seed: of the split into tenths.
 
     Returns:
@@ -152,11 +160,14 @@ def fitted_ranking(
     """
     ranks = np.stack([scipy.stats.rankdata(score) for score in scores], axis=1)
     ranks, target = (each - each.mean(axis=0) for each in (ranks, scipy.stats.rankdata(truth)))
-    order = np.random.default_rng(seed).permutation(truth.size)
+    group = np.arange(truth.size) if groups is None else groups
+    num = num_groups(truth.size, groups)
+    fold_of = np.empty(num, np.int64)
+    fold_of[np.random.default_rng(seed).permutation(num)] = np.arange(num) % FOLDS
     predicted = np.zeros(truth.size)
-    for fold in range(min(FOLDS, truth.size)):
-        held = order[fold::FOLDS]
-        others = np.setdiff1d(order, held)
+    for fold in range(min(FOLDS, num)):
+        held = fold_of[group] == fold
+        others = ~held
         weights = np.linalg.lstsq(ranks[others], target[others], rcond=None)[0]
         predicted[held] = ranks[held] @ weights / max(float(np.linalg.norm(weights)), 1e-300)
     return predicted
@@ -167,6 +178,7 @@ def gain(
     truth: Float[np.ndarray, " n"],
     given: Sequence[Float[np.ndarray, " n"]],
     *,
+    groups: Int[np.ndarray, " n"] | None = None,
     seed: int = 0,
     resamples: int = 2000,
 ) -> Gain:
@@ -176,6 +188,8 @@ def gain(
         values: the score, larger is better; invalid ones equal and below all others.
         truth: the accuracy.
         given: the other scores, at least one.
+        groups: number of each cell's group, from 0, of which whole ones are drawn; None where each
+            cell is one of its own.
         seed: seed of the resampling; calls with the same seed draw the same resamples.
         resamples: how many resamples to draw.
 
@@ -193,17 +207,19 @@ def gain(
     """
     _check({"values": values} | {f"given[{at}]": each for at, each in enumerate(given)}, truth)
     _check_resamples(resamples)
-    if truth.size < MIN_CELLS_FOR_GAIN:
+    num = num_groups(truth.size, groups)
+    if num < MIN_CELLS_FOR_GAIN:
         return Gain(None, None)
-    rankings = (fitted_ranking([*given, values], truth), fitted_ranking(given, truth))
+    rankings = [fitted_ranking(each, truth, groups=groups) for each in ([*given, values], given)]
     if np.ptp(truth) == 0 or any(np.ptp(ranks) == 0 for ranks in rankings):
         return Gain(None, None)
     after, before = (float(scipy.stats.kendalltau(ranks, truth)[0]) for ranks in rankings)  # pyright: ignore[reportArgumentType]
     with_it, without = (
-        bootstrap_kendall(ranks, truth, seed=seed, resamples=resamples) for ranks in rankings
+        bootstrap_kendall(ranks, truth, groups=groups, seed=seed, resamples=resamples)
+        for ranks in rankings
     )
     drawn = with_it - without
-    return Gain(after - before, percentile_interval(drawn, truth.size), drawn)
+    return Gain(after - before, percentile_interval(drawn, num), drawn)
 
 
 def simultaneous_lower(gains: Sequence[Gain]) -> list[float | None]:

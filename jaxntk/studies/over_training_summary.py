@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxntk.metrics import METRICS, Score, Status, ranking_values
 from jaxntk.results.correlation import correlate
@@ -16,7 +16,7 @@ from jaxntk.results.partial_correlation import (
     simultaneous_lower,
 )
 from jaxntk.studies.over_training_config import OverTrainingConfig
-from jaxntk.studies.summarize import BASELINES
+from jaxntk.studies.summarize import BASELINES, function_groups
 
 OF_TRAINING: dict[str, bool] = {
     "loss": False,
@@ -60,7 +60,7 @@ def over_training_entries(
     """Correlates every score after every epoch with the truth.
 
     A cell's score is the mean over its seeds. Scores of a cell whose training diverged are invalid
-    and rank last.
+    and rank last. Intervals are over functions: cells that compute the same one stay together.
 
     Args:
         config: names the epochs, modes, seeds and metrics.
@@ -78,6 +78,7 @@ def over_training_entries(
         and for kernel scores a lower bound that holds for all of them at once.
     """
     entries: list[dict[str, Any]] = []
+    groups = function_groups(cells)
     gains: dict[str, list[tuple[dict[str, Any], Gain]]] = {}
     for epoch in config.epochs:
         cheap = {
@@ -93,17 +94,17 @@ def over_training_entries(
         for name in config.metrics:
             for mode in config.batch_norms:
                 ranked = _metric(config, cells, rows, name, epoch, mode)
-                entry, found = _entry((name, epoch, mode), ranked, truth, given)
+                entry, found = _entry((name, epoch, mode), ranked, truth, given, groups)
                 entries.append(entry)
                 for over, each in found.items():
                     gains.setdefault(over, []).append((entry["beyond"][over], each))
         for name, ranked in cheap.items():
-            entries.append(_entry((name, epoch, None), ranked, truth, _only(given))[0])
+            entries.append(_entry((name, epoch, None), ranked, truth, _only(given), groups)[0])
     first = [rows[cell, config.seed, config.epochs[0], config.batch_norms[0]] for cell in cells]
     baselines = {name: np.array([row[name] for row in first], float) for name in BASELINES}
     for name, values in (baselines | {LIVE_PARAMS: live_params}).items():
         ranked = Ranked(values, 0, True)
-        entries.append(_entry((name, None, None), ranked, truth, _only(given))[0])
+        entries.append(_entry((name, None, None), ranked, truth, _only(given), groups)[0])
     for pairs in gains.values():
         bounds = simultaneous_lower([each for _, each in pairs])
         for (beyond, _), bound in zip(pairs, bounds, strict=True):
@@ -199,18 +200,19 @@ def _entry(
     ranked: Ranked,
     truth: Float[np.ndarray, " num"],
     given: Mapping[str, Sequence[Float[np.ndarray, " num"]]],
+    groups: Int[np.ndarray, " num"],
 ) -> tuple[dict[str, Any], dict[str, Gain]]:
     """Returns the entry of a score, and its gains with their resamples."""
     (params,) = given[LIVE_PARAMS]
     values = ranked.values
-    both = correlate(rank_together(params, values), truth, invalid=0)
-    gains = {name: gain(values, truth, each) for name, each in given.items()}
+    both = correlate(rank_together(params, values), truth, invalid=0, groups=groups)
+    gains = {name: gain(values, truth, each, groups=groups) for name, each in given.items()}
     entry = (
         dict(zip(("score", "epochs", "batch_norm"), what, strict=True))
-        | correlate(values, truth, invalid=ranked.invalid).to_dict(
+        | correlate(values, truth, invalid=ranked.invalid, groups=groups).to_dict(
             higher_is_better=ranked.higher_is_better
         )
-        | partial_correlation(values, truth, params).to_dict()
+        | partial_correlation(values, truth, params, groups=groups).to_dict()
         | {
             "with_live_params": both.kendall,
             "with_live_params_ci95": both.to_dict(higher_is_better=True)["kendall_ci95"],

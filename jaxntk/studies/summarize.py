@@ -174,19 +174,40 @@ def correlations(
     # In an order of their own, so that resamples do not depend on that of the rows.
     order = sorted(range(len(score_rows)), key=lambda index: score_rows[index][0]["ops"])
     score_rows, truth = [score_rows[index] for index in order], truth[order]
+    groups = function_groups([rows[0]["ops"] for rows in score_rows])
     entries: dict[str, dict[str, Any]] = {"metrics": {}, "baselines": {}}
     for name in metrics:
         scores = [mean_over_rows(rows, name) for rows in score_rows]
         higher = METRICS[name].higher_is_better
         invalid = sum(not score.valid for score in scores)
-        found = correlate(ranking_values(scores, higher), truth, invalid=invalid)
+        values = ranking_values(scores, higher)
+        found = correlate(values, truth, invalid=invalid, groups=groups)
         entries["metrics"][name] = found.to_dict(higher_is_better=higher)
     for name in BASELINES:
         values = np.array([rows[0][name] for rows in score_rows], dtype=np.float64)
-        entries["baselines"][name] = correlate(values, truth, invalid=0).to_dict(
-            higher_is_better=True
-        )
+        found = correlate(values, truth, invalid=0, groups=groups)
+        entries["baselines"][name] = found.to_dict(higher_is_better=True)
     return entries
+
+
+def function_groups(cells: Sequence[str]) -> Int[np.ndarray, " num"]:
+    """Numbers the functions that cells compute, in the order in which they first come.
+
+    Args:
+        cells: their six-digit forms.
+
+    Returns:
+        A number a cell, the same for cells of one function.
+
+    Example:
+        >>> function_groups(["300000", "000300", "000000"]).tolist()
+        [0, 1, 0]
+        >>> function_groups(["333333", "421211", "333333"]).tolist()
+        [0, 1, 0]
+    """
+    numbers: dict[str, int] = {}
+    forms = (nasbench201.function_form(nasbench201.parse_ops(cell)) for cell in cells)
+    return np.array([numbers.setdefault(form, len(numbers)) for form in forms])
 
 
 def describe_truth(source: str, truth: Float[np.ndarray, " num"]) -> dict[str, Any]:

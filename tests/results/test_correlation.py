@@ -76,6 +76,37 @@ def test_every_resample_is_scipys_tau_of_the_drawn_cells(pair, seed):
         assert tau == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
+@pytest.mark.parametrize("limit", [2048, 10])
+def test_every_resample_of_groups_is_scipys_tau_of_the_drawn_cells(monkeypatch, limit):
+    """By both ways of computing it."""
+    monkeypatch.setattr(correlation, "PAIRWISE_LIMIT", limit)
+    values, truth = draw(40, decimals=1)
+    groups = np.random.default_rng(3).integers(0, 15, 40)
+    groups = np.unique(groups, return_inverse=True)[1]
+    taus = bootstrap_kendall(values, truth, groups=groups, seed=5, resamples=20)
+    rng, num = np.random.default_rng(5), groups.max() + 1
+    for tau in taus:
+        chosen = np.concatenate([
+            np.flatnonzero(groups == group) for group in rng.integers(0, num, num)
+        ])
+        wanted = stats.kendalltau(values[chosen], truth[chosen]).statistic
+        assert tau == pytest.approx(wanted, abs=1e-12)
+
+
+def test_copies_of_cells_do_not_narrow_an_interval():
+    """Every cell four times: with groups the interval is about that of the cells themselves."""
+    values, truth = draw(100)
+    alone = correlate(values, truth, invalid=0, resamples=1000).kendall_ci95
+    copies = [np.repeat(each, 4) for each in (values, truth)]
+    groups = np.repeat(np.arange(100), 4)
+    widths = [
+        np.ptp(correlate(*copies, invalid=0, groups=each, resamples=1000).kendall_ci95)
+        for each in (None, groups)
+    ]
+    assert widths[0] < 0.7 * np.ptp(alone), (widths, alone)
+    assert 0.9 * np.ptp(alone) < widths[1] < 1.1 * np.ptp(alone), (widths, alone)
+
+
 def test_many_cells_draw_the_same_resamples_as_few(monkeypatch):
     values, truth = draw(200, decimals=1)
     pairwise = bootstrap_kendall(values, truth, seed=7, resamples=100)

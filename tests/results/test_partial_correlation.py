@@ -109,6 +109,38 @@ def test_what_knows_more_gains(scores):
     assert found.ci95[0] > 0
 
 
+def test_copies_of_cells_say_no_more_than_the_cells(scores):
+    """Every cell four times in a group of its own: no fold knows a cell by its copy."""
+    _, y, size = scores
+    better = y + 0.8 * np.random.default_rng(5).normal(size=N)
+    groups = np.repeat(np.arange(N), 4)
+    copies = [np.repeat(each, 4) for each in (better, y, size)]
+    alone, copied = gain(better, y, [size]), gain(*copies[:2], copies[2:], groups=groups)
+    assert np.ptp(copied.ci95) == pytest.approx(np.ptp(alone.ci95), rel=0.25)
+    loose = gain(*copies[:2], copies[2:])
+    assert np.ptp(loose.ci95) < 0.7 * np.ptp(alone.ci95)
+    partials = [
+        partial_correlation(*each, groups=of)
+        for each, of in (((better, y, size), None), (copies, groups))
+    ]
+    assert partials[1].value == pytest.approx(partials[0].value, abs=0.01)
+    assert np.ptp(partials[1].ci95) == pytest.approx(np.ptp(partials[0].ci95), rel=0.2)
+
+
+def test_folds_keep_groups_together():
+    """What only a copy could tell is not predicted."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(rng.normal(size=30), 5)
+    groups = np.repeat(np.arange(30), 5)
+    markers = [(groups == group).astype(float) for group in range(30)]
+    taus = [
+        scipy.stats.kendalltau(fitted_ranking(markers, y, groups=each), y)[0]
+        for each in (None, groups)
+    ]
+    assert taus[0] > 0.8, taus
+    assert taus[1] < 0.6, taus
+
+
 def test_what_is_constant_changes_nothing_and_alone_is_no_ranking(scores):
     x, y, _ = scores
     assert gain(0 * x, y, [x]).tau == pytest.approx(0.0, abs=1e-12)
