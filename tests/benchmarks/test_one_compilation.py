@@ -43,6 +43,7 @@ def row(ops="333333", fast=1.0, naive=4.0, compiling=6.0, error=0.0):
     }
 
 
+@pytest.mark.slow
 def test_the_script_finds_equal_kernels_and_writes_whole_files(tmp_path):
     out = tmp_path / "new" / "result.json"
     program = [sys.executable, "-m", "benchmarks.one_compilation", "--cores", "1"]

@@ -16,6 +16,7 @@ from jaxntk.spaces import nasbench201
 from jaxntk.studies import cell_scores
 from jaxntk.studies.cell_search import _told, run_cell_search
 from jaxntk.studies.cell_search_config import CellSearchConfig, Goal, validate_cell_search
+from tests.shared_programs import shared_programs
 from tests.tiny_runs import OVER_TRAINING
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -30,16 +31,7 @@ KERNEL = dataclasses.replace(
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_once():
-    """Runs of one configuration share their programs, which compiling again would not change."""
-    kept, real = {}, cell_scores.compile_programs
-
-    def once(study, out, console):
-        if study.config not in kept:
-            kept[study.config] = real(study, out, console)
-        return kept[study.config]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell_scores, "compile_programs", once)
+    with shared_programs(cell_scores, "compile_programs"):
         yield
 
 

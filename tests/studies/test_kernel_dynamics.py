@@ -28,6 +28,7 @@ from jaxntk.studies.kernel_dynamics import (
 from jaxntk.studies.scoring import compile_kernel
 from jaxntk.studies.study import run_study
 from jaxntk.training.population import Epoch
+from tests.shared_programs import shared_programs
 from tests.tiny_runs import OVER_TRAINING
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -37,6 +38,12 @@ CONFIG = KernelDynamicsConfig(
     archs=("000000", "123443"),
     epochs=(0, 1, 3),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    with shared_programs(kernel_dynamics, "_networks", "layer_kernels"):
+        yield
 
 
 def run(out, config=CONFIG):

@@ -25,6 +25,7 @@ from jaxntk.studies.over_training_config import OverTrainingConfig, validate_ove
 from jaxntk.studies.scoring import compile_kernel
 from jaxntk.studies.study import run_study
 from jaxntk.training.population import population_training
+from tests.shared_programs import shared_programs
 from tests.tiny_runs import OVER_TRAINING
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -39,6 +40,12 @@ CONFIG = OverTrainingConfig(
 
 def console():
     return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    with shared_programs(over_training_rows, "compile_programs"):
+        yield
 
 
 def run(out, config=CONFIG):

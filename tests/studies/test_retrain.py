@@ -18,6 +18,7 @@ from jaxntk.studies.config import parse_arch
 from jaxntk.studies.retrain import RETRAIN, load_trained, prepare
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
 from jaxntk.studies.study import run_study
+from tests.shared_programs import shared_programs
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -47,16 +48,7 @@ VIT = dataclasses.replace(
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_once():
-    """Runs of one configuration share their programs, which compiling again would not change."""
-    kept, real = {}, retrain.make_programs
-
-    def once(study):
-        if study.config not in kept:
-            kept[study.config] = real(study)
-        return kept[study.config]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrain, "make_programs", once)
+    with shared_programs(retrain, "make_programs"):
         yield
 
 
