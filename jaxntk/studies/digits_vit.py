@@ -1,6 +1,7 @@
 """Makes Digits-ViT: trains every small vision transformer of a space on handwritten digits.
 
-Each is trained once, and `REPEATED` of them, drawn at random, from three seeds. How a run goes on: :mod:`jaxntk.studies.benchmark_table`.
+Each is trained once, and `REPEATED` of them, drawn at random, from three seeds. How a run goes on:
+:mod:`jaxntk.studies.benchmark_table`.
 """
 
 from collections.abc import Iterator, Sequence
