@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from rich.console import Console
 
+from jaxntk.data.images import load_images
 from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score, dynamics
 from jaxntk.results.kernel_dynamics_plot import kernel_dynamics_figure
@@ -27,7 +28,7 @@ from jaxntk.results.rows import append_row, number_or_none
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.job import Job
-from jaxntk.studies.over_training import load_study
+from jaxntk.studies.over_training import make_study
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
 from jaxntk.studies.over_training_rows import SEEN, OverTraining
 from jaxntk.studies.progress import track
@@ -336,8 +337,9 @@ def prepare(config: KernelDynamicsConfig) -> OverTraining:
         InputError: anything wrong with configuration, data or table.
     """
     validate_dynamics(config)
+    images = load_images(config.data, data_dir=config.data_dir)
     look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
-    return load_study(with_cells(config, look_up), look_up)
+    return make_study(with_cells(config, look_up), images, look_up)
 
 
 def summarize(study: OverTraining, rows: Rows, console: Console) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from rich.console import Console
 
 from jaxntk.data.batches import make_batch, standardize
-from jaxntk.data.images import load_images
+from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
 from jaxntk.results.over_training_plot import over_training_figure
 from jaxntk.results.over_training_table import flat_entries, terminal_table
@@ -43,15 +43,19 @@ def prepare(config: OverTrainingConfig) -> OverTraining:
             than the training set.
     """
     validate_over_training(config)
+    images = load_images(config.data, data_dir=config.data_dir)
     look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
-    return load_study(config, look_up)
+    return make_study(config, images, look_up)
 
 
-def load_study(config: OverTrainingConfig, look_up: TableLookUp) -> OverTraining:
-    """Loads what a configuration that was checked names; writes nothing.
+def make_study(
+    config: OverTrainingConfig, images: ImageDataset, look_up: TableLookUp
+) -> OverTraining:
+    """Prepares the study of a configuration that was checked; writes nothing.
 
     Args:
         config: the configuration.
+        images: that it names.
         look_up: the ground truth.
 
     Returns:
@@ -60,9 +64,7 @@ def load_study(config: OverTrainingConfig, look_up: TableLookUp) -> OverTraining
     Raises:
         InputError: anything wrong with the data, or a batch larger than the training set.
     """
-    loaded = with_validation(
-        load_images(config.data, data_dir=config.data_dir), config.validation_images
-    )
+    loaded = with_validation(images, config.validation_images)
     if config.train_images is not None:
         loaded = first_images(loaded, config.train_images)
     if config.image_size is not None:
@@ -85,7 +87,7 @@ def load_study(config: OverTrainingConfig, look_up: TableLookUp) -> OverTraining
         for axis in ("x", "y")
         for split in ("train", "valid", "test")
     )
-    images = run_folder.digest_of(*(array for array in splits if array is not None), batch.indices)
+    seen = run_folder.digest_of(*(array for array in splits if array is not None), batch.indices)
     truth = look_up(cells)
     study = OverTraining(
         config,
@@ -94,7 +96,7 @@ def load_study(config: OverTrainingConfig, look_up: TableLookUp) -> OverTraining
         jnp.asarray(dataset.y_train),
         valid,
         truth,
-        run_folder.digest_of(images, truth),
+        run_folder.digest_of(seen, truth),
     )
     _ = study.steps_an_epoch
     return study

@@ -1,0 +1,112 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What the kernel of a vision transformer sees
+#
+# Zhou and Zhu (ICASSP 2024, arXiv 2405.04536) report that the NTK of a vision transformer sees
+# low frequencies only, and bring Fourier features of the input into the kernel: ViNTK. The
+# formula of theirs is not known here; this package has reconstructions of the idea, each with a
+# name that says what it is (docs/vintk.md). Here is how to look for oneself, on a small
+# transformer.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy import stats
+
+from jaxntk.data.batches import make_batch, standardize
+from jaxntk.data.digits_vit import SPACE, architectures, costs, load_digits_vit
+from jaxntk.data.images import load_images
+from jaxntk.data.plane_waves import plane_waves
+from jaxntk.kernels.fourier import ViNTK, vintk_kernel
+from jaxntk.metrics import METRICS
+from jaxntk.metrics.frequency import frequency_response
+from jaxntk.spaces import autoformer
+from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
+
+# %% [markdown]
+# ## Waves of known frequency
+#
+# Images that hold one spatial frequency each, all of the same energy. Four are shown.
+
+# %%
+FREQUENCIES = (1, 2, 3, 4, 5, 6, 7)
+waves = plane_waves(16, FREQUENCIES, orientations=2, phases=4, channels=1)
+figure, axes = plt.subplots(1, 4, figsize=(8, 2.2), layout="constrained")
+for ax, frequency in zip(axes, (1, 3, 5, 7), strict=True):
+    first = np.flatnonzero(waves.frequency == frequency)[0]
+    ax.imshow(waves.x[first, :, :, 0], cmap="gray")
+    ax.set(title=f"{frequency} cycles", xticks=[], yticks=[])
+
+# %% [markdown]
+# ## A transformer, its NTK, and two ViNTKs
+#
+# One compiled program serves all architectures of the space. `ViTKernels(...)` returns the kernel
+# of what the network sees: the images, or Fourier features of them.
+
+# %%
+kernels = ViTKernels(ViTSettings(num_classes=10, space=SPACE, patch_size=2), waves.x)
+arch = autoformer.from_string("32:4x4,4x4", SPACE)
+names = ("pixel_values:sigma=0.1/fourier_only", "pixel_values:sigma=1/sum")
+grams = {"NTK": kernels("autoformer", arch)}
+for name in names:
+    grams[name] = vintk_kernel(lambda part: kernels("autoformer", arch, part), ViNTK.parse(name))
+print(kernels.compilations, "programs for", len(grams), "kernels")
+
+# %% [markdown]
+# ## How much of the kernel moves with the wave
+#
+# The power at a frequency is what the kernel sees of a shift of such a wave. A linear model of
+# the pixels sees all frequencies alike; a kernel that is blind to high ones falls off. The number
+# for it is the power at the upper half of the frequencies over that at the lower half.
+
+# %%
+flat = waves.x.reshape(len(waves.x), -1).astype(np.float64)
+grams = {"linear model": flat @ flat.T / flat.shape[1]} | grams
+figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
+for name, gram in grams.items():
+    found = frequency_response(gram, waves.frequency, waves.wave)
+    ax.plot(found.frequencies, found.power / found.power[:3].mean(), "o-", label=name)
+    print(f"{name}: {found.high_over_low:.3f}")
+ax.set(xlabel="cycles an image", ylabel="power, over the lowest three", yscale="log")
+ax.legend(fontsize=8)
+
+# %% [markdown]
+# ## Does it rank better?
+#
+# The package holds the accuracies of all 504 transformers of this space (docs/digits_vit.md).
+# Twenty are far too few to say; this shows how one asks, with the number of parameters beside.
+
+# %%
+table = load_digits_vit()
+drawn = np.random.default_rng(0).choice(architectures(), 20, replace=False)
+accuracy = table.accuracy(drawn, "test")
+batch = make_batch(standardize(load_images("digits"))[0], 32, split="train", seed=0)
+seen = kernels.on(batch.x)
+for name in ("ntk", names[1]):
+    how = None if name == "ntk" else ViNTK.parse(name)
+    scores = []
+    for each in drawn:
+        gram = vintk_kernel(lambda part, each=each: seen("autoformer", each, part), how)
+        scores.append(METRICS["lga_centred"](gram, batch.y).value)
+    print(f"centred alignment, {name}: tau {stats.kendalltau(scores, accuracy).statistic:+.2f}")
+params = costs(drawn).params
+print(f"#params: tau {stats.kendalltau(params, accuracy).statistic:+.2f}")
+
+# %% [markdown]
+# `experiments/frequency_bias.py` draws a whole page of this with a convolutional network beside,
+# on waves and on natural images; `experiments/vintk_vitbench101.py` asks the last question of 150
+# published networks and every ViNTK, with intervals.
