@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 from rich.console import Console
 
+from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score
 from jaxntk.results.rows import append_row
 from jaxntk.spaces import nasbench201
@@ -54,6 +55,9 @@ class CellScores:
         study = prepare(replace(config.reading, archs=some))
         self.study = replace(study, filled_to=config.chunk)
         self._programs: Any = None
+        if study.valid is None and any(goal.name == "valid_accuracy" for goal in config.parsed):
+            cure = "these data have no validation images: give --validation-images"
+            raise InputError("goals", "valid_accuracy", cure)
         table = find_table(config.data_dir, config.table)
         self._tables = {
             goal.name: table_look_up(goal.name.removeprefix(TABLE), table)
@@ -85,18 +89,21 @@ class CellScores:
         return any(goal.epochs is not None for goal in self.config.parsed)
 
     def seconds(self, arch: Int[np.ndarray, "6"]) -> float:
-        """Says what scoring a cell took: its training and its kernels.
+        """Says what scoring a cell took: its training, and the kernels that a goal reads.
 
         Args:
             arch: a cell that was scored.
 
         Returns:
-            Seconds; 0 for what needs no network.
+            Seconds; 0 for what needs no network. The first cells' training has the compilation in
+            it, and tests on validation images are not in it.
         """
         rows = self._found.get(nasbench201.tied_function_form(arch), {})
         if not rows:
             return 0.0
-        return rows[max(rows)]["train_seconds"] + sum(row["seconds"] for row in rows.values())
+        read = {goal.epochs for goal in self.config.parsed if goal.name in METRICS}
+        kernels = sum(row["seconds"] for epoch, row in rows.items() if epoch in read)
+        return rows[max(rows)]["train_seconds"] + kernels
 
     def __call__(self, archs: Int[np.ndarray, "num 6"]) -> Float64[np.ndarray, "num goals"]:
         """Scores cells, every goal in its good direction; NaN where a score is invalid.

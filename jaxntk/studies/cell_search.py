@@ -51,11 +51,13 @@ class Searched(NamedTuple):
         archs: the cells.
         scores: what each search was told; NaN for failures.
         seconds: that scoring them took, 0 for what the same search had asked for before.
+        reference_seconds: that scoring the cells took among which ranks are taken.
     """
 
     archs: Int[np.ndarray, "searches evaluations 6"]
     scores: Float64[np.ndarray, "searches evaluations"]
     seconds: Float64[np.ndarray, "searches evaluations"]
+    reference_seconds: Float64[np.ndarray, ""]
 
 
 def run_cell_search(
@@ -96,25 +98,23 @@ def run_cell_search(
     run_folder.open_run(out, record, validate_cell_search)
     scores.resume()
     found = _searched(config, space, scores, console)
-    chosen = np.array([
-        _choice(archs, told, select, config.finalists)
+    choices = np.stack([
+        _choices(archs, told, select, config.finalists)
         for archs, told in zip(found.archs, found.scores, strict=True)
     ])
-    incumbents = np.stack([
-        _incumbents(archs, told) for archs, told in zip(found.archs, found.scores, strict=True)
-    ])
-    accuracies = worth[nasbench201.indices_of(incumbents.reshape(-1, 6))]
+    accuracies = worth[nasbench201.indices_of(choices.reshape(-1, 6))]
     curves = accuracies.reshape(config.searches, config.evaluations)
-    final = worth[nasbench201.indices_of(chosen)]
+    allowed = _allowed(space, cells)
+    best, final = float(worth[allowed].max()), curves[:, -1]
     summary = {
         "experiment": NAME,
-        "searches": _entries(found, chosen, worth),
+        "searches": _entries(found, choices[:, -1], final, best),
         "mean": float(final.mean()),
         "standard_deviation": float(final.std(ddof=1)) if len(final) > 1 else None,
-        "best_in_table": float(worth.max()),
-        "baselines": _baselines(config, space, scores, worth, cells),
+        "best_in_table": best,
+        "baselines": _baselines(config, scores, worth, cells, allowed),
         "functions_scored": scores.scored,
-        "seconds": time.perf_counter() - start,
+        "seconds_of_this_call": time.perf_counter() - start,
     }
     write_bytes_atomic(out / HISTORY, archive(found._asdict()))
     publish(out, summary, report(summary, curves, config), console)
@@ -122,19 +122,21 @@ def run_cell_search(
 
 
 def _entries(
-    found: Searched, chosen: Int[np.ndarray, "searches 6"], worth: Float64[np.ndarray, " cells"]
+    found: Searched,
+    chosen: Int[np.ndarray, "searches 6"],
+    accuracies: Float64[np.ndarray, " searches"],
+    best: float,
 ) -> list[dict[str, Any]]:
     """What each search chose, what that is worth and what it cost."""
-    accuracies = worth[nasbench201.indices_of(chosen)]
     whole = zip(chosen, accuracies, found.archs, found.seconds, strict=True)
     return [
         {
             "ops": nasbench201.format_ops(arch),
             "arch": nasbench201.decode(arch),
             "accuracy": float(accuracy),
-            "regret": float(worth.max() - accuracy),
+            "regret": float(best - accuracy),
             "functions": len({nasbench201.tied_function_form(each) for each in archs}),
-            "seconds": float(seconds.sum()),
+            "seconds": float(seconds.sum() + found.reference_seconds),
         }
         for arch, accuracy, archs, seconds in whole
     ]
@@ -186,9 +188,12 @@ def _searched(
     ask, tell = jax.jit(jax.vmap(search.ask)), jax.jit(jax.vmap(search.tell))
     key = jax.random.key(config.search_seed)
     states = jax.vmap(search.init)(jax.random.split(key, config.searches))
-    reference = _reference(config, space, scores, key)
+    cells = _reference_cells(config, space, key)
+    reference = None if cells is None else scores(cells)
+    forms = {} if cells is None else {nasbench201.tied_function_form(arch): arch for arch in cells}
     archs, told, seconds = [], [], []
-    seen: list[set[str]] = [set() for _ in range(config.searches)]
+    # What the reference has scored is paid for with it.
+    seen: list[set[str]] = [set(forms) for _ in range(config.searches)]
     rounds = -(-config.evaluations // search.batch)
     for _ in track(range(rounds), "rounds", console):
         asked, states = ask(states)
@@ -200,19 +205,20 @@ def _searched(
         told.append(values)
         seconds.append(_fresh_seconds(scores, cells, seen))
     most = config.evaluations
-    joined = (np.concatenate(each, axis=1)[:, :most] for each in (archs, told, seconds))
-    return Searched(*joined)
+    whole = [np.concatenate(each, axis=1)[:, :most] for each in (archs, told, seconds)]
+    paid = sum(scores.seconds(arch) for arch in forms.values())
+    return Searched(whole[0], whole[1], whole[2], np.array(paid, np.float64))
 
 
-def _reference(
-    config: CellSearchConfig, space: SearchSpace, scores: CellScores, key: Any
-) -> Float64[np.ndarray, "reference goals"] | None:
-    """Scores random cells, among which the ranks of several goals are taken."""
+def _reference_cells(
+    config: CellSearchConfig, space: SearchSpace, key: Any
+) -> Int[np.ndarray, "reference 6"] | None:
+    """Draws the random cells among which the ranks of several goals are taken."""
     if len(config.goals) == 1:
         return None
     drawing = random_search(space, batch=config.reference)
     cells, _ = drawing.ask(drawing.init(jax.random.fold_in(key, 1)))
-    return scores(np.asarray(cells))
+    return np.asarray(cells)
 
 
 def _told(
@@ -262,46 +268,53 @@ def _incumbents(
     return archs[np.maximum.accumulate(np.where(better, np.arange(len(told)), 0))]
 
 
-def _choice(
+def _choices(
     archs: Int[np.ndarray, "evaluations 6"],
     told: Float64[np.ndarray, " evaluations"],
     select: Float64[np.ndarray, " cells"] | None,
     finalists: int,
-) -> Int[np.ndarray, "6"]:
-    """The best cell by the score, or of the best few the one that a table prefers."""
+) -> Int[np.ndarray, "evaluations 6"]:
+    """The best cell after each evaluation, or of the best few functions the one a table prefers."""
     if select is None:
-        return _incumbents(archs, told)[-1]
+        return _incumbents(archs, told)
     scores = np.where(np.isfinite(told), told, -np.inf)
-    best: dict[str, Int[np.ndarray, "6"]] = {}
-    for at in np.argsort(-scores, kind="stable"):
-        best.setdefault(nasbench201.tied_function_form(archs[at]), archs[at])
-        if len(best) == finalists:
-            break
-    few = np.stack(list(best.values()))
-    return few[int(np.argmax(select[nasbench201.indices_of(few)]))]
+    forms = [nasbench201.tied_function_form(arch) for arch in archs]
+    found = []
+    for num in range(1, len(archs) + 1):
+        best: dict[str, Int[np.ndarray, "6"]] = {}
+        for at in np.argsort(-scores[:num], kind="stable"):
+            best.setdefault(forms[at], archs[at])
+            if len(best) == finalists:
+                break
+        few = np.stack(list(best.values()))
+        found.append(few[int(np.argmax(select[nasbench201.indices_of(few)]))])
+    return np.stack(found)
+
+
+def _allowed(space: SearchSpace, cells: Int[np.ndarray, "cells 6"]) -> Int[np.ndarray, " allowed"]:
+    """Numbers of the cells that may be chosen."""
+    if space.admits is None:
+        return np.arange(len(cells))
+    return np.flatnonzero(np.asarray(jax.jit(jax.vmap(space.admits))(jnp.asarray(cells))))
 
 
 def _baselines(
     config: CellSearchConfig,
-    space: SearchSpace,
     scores: CellScores,
     worth: Float64[np.ndarray, " cells"],
     cells: Int[np.ndarray, "cells 6"],
+    allowed: Int[np.ndarray, " allowed"],
 ) -> dict[str, float]:
     """What costs nothing: a random cell, and the largest of as many random cells."""
-    allowed = np.ones(len(cells), bool)
-    if space.admits is not None:
-        allowed = np.asarray(jax.jit(jax.vmap(space.admits))(jnp.asarray(cells)))
     side = scores.study.x_train.shape[1]
     params = nasbench201.population_costs(cells, **scores.study.job.sizes, image_size=side).params
-    at = np.flatnonzero(allowed)
     rng = np.random.default_rng(config.search_seed)
     largest = [
         worth[drawn[np.argmax(params[drawn])]]
-        for drawn in (rng.choice(at, config.evaluations) for _ in range(1000))
+        for drawn in (rng.choice(allowed, config.evaluations) for _ in range(1000))
     ]
     return {
-        "random_cell": float(worth[at].mean()),
+        "random_cell": float(worth[allowed].mean()),
         "largest_of_random_cells": float(np.mean(largest)),
     }
 

@@ -7,6 +7,7 @@ from jaxntk.data import digits201
 from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
+from jaxntk.studies.config import check_seed
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
 
 COUNTS = ("params", "flops")
@@ -51,7 +52,9 @@ class Goal(NamedTuple):
             return cls(text)
         name, at, epochs = text.partition("@")
         check_choice("goals", name, (*METRICS, *OF_TRAINING, *COUNTS))
-        if not at or not epochs.isdigit():
+        if name in COUNTS:
+            raise InputError("goals", text, f"write {name}: it does not change with training")
+        if not at or not epochs.isdecimal():
             cure = "say after how many epochs, as in lga_centred@3"
             raise InputError("goals", text, cure)
         if name in OF_TRAINING and name != "valid_accuracy" and epochs == "0":
@@ -68,7 +71,7 @@ class CellSearchConfig(OverTrainingConfig):
     weights: tuple[float, ...] = ()
     """Of the ranks of several goals; by default all 1."""
     reference: int = 100
-    """Random cells among which the ranks of several goals are taken; they count as cost."""
+    """Random cells among which the ranks of several goals are taken; every search pays for them."""
     algorithm: Literal["random", "evolution", "genetic"] = "evolution"
     """Random search, regularised evolution, or a genetic algorithm."""
     evaluations: int = 100
@@ -127,6 +130,7 @@ def validate_cell_search(config: CellSearchConfig) -> None:
     for name, least in at_least.items():
         if getattr(config, name) < least:
             raise InputError(name, getattr(config, name), f"give at least {least}")
+    check_seed("search_seed", config.search_seed)
     if config.archs:
         raise InputError("archs", list(config.archs), "give none: a search chooses its cells")
     if config.select is not None:

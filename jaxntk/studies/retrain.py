@@ -1,13 +1,14 @@
 """Trains one architecture to its end: what a search has found, or any other. Start to figure.
 
-A transformer is trained as a network of its own size, not as a masked part of a larger one. A row
-is one epoch. The state after the last epoch and that after the best one by validation accuracy are
-kept in Orbax's format, so that a run which is killed at any moment goes on to the same weights.
+A row is one epoch. The state after the last epoch and, where there are validation images, that
+after the best one are kept in Orbax's format, so that a run which is killed at any moment goes on
+to the same weights.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,30 +21,24 @@ from rich.console import Console
 from jaxntk.data.batches import standardize
 from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
-from jaxntk.errors import InputError
+from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.memory import estimate_memory
-from jaxntk.networks.autoformer import AutoFormer
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-from jaxntk.networks.pit import PiT
-from jaxntk.networks.pit_classes import class_of
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, batch_statistics
 from jaxntk.networks.precision import check_x64
 from jaxntk.results.publish import Publication
 from jaxntk.results.rows import append_row, number_or_none
 from jaxntk.results.training_plot import training_figure
-from jaxntk.spaces import autoformer, pit
 from jaxntk.studies import run_folder
-from jaxntk.studies.config import LOCATIONS, parse_arch
+from jaxntk.studies.config import LOCATIONS
 from jaxntk.studies.progress import track
 from jaxntk.studies.retrain_config import (
-    AUTOFORMERS,
-    CELLS,
-    PIT,
     RetrainConfig,
     validate_retrain,
 )
+from jaxntk.studies.retrain_network import Network, check_images, own_network, own_params
 from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.truth import find_table, table_look_up
-from jaxntk.training.checkpoints import restore, save
+from jaxntk.training.checkpoints import latest_epoch, restore, save
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import Training, TrainState, population_training, steps_of
 from jaxntk.training.transformers import make_transformer_evaluation, transformer_training
@@ -55,8 +50,6 @@ LAST, BEST = "last", "best"
 """Folders of the states that are kept."""
 SEEN = 1024
 """Training images that a tested cell takes its batch statistics from, at most."""
-
-Network = NasBench201 | AutoFormer | PiT
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,46 +116,10 @@ def prepare(config: RetrainConfig) -> Retraining:
         look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
         accuracy = float(look_up(arch[None])[0])
     _ = steps_of(len(dataset.y_train), config.training)
-    # A network that cannot take the images says so now.
-    x = jax.ShapeDtypeStruct((1, *dataset.x_train.shape[1:]), config.dtype)
-    jax.eval_shape(network.init, jax.random.key(0), x, jnp.asarray(arch))
+    check_images(config, network, arch, dataset.x_train.shape[1:])
     arrays = [getattr(dataset, f"{axis}_{split}") for split in _splits(dataset) for axis in "xy"]
     digest = run_folder.digest_of(dataset.x_train, dataset.y_train, *arrays)
     return Retraining(config, network, arch, dataset, accuracy, digest)
-
-
-def own_network(
-    config: RetrainConfig, num_classes: int
-) -> tuple[Network, Int[np.ndarray, " genes"]]:
-    """Makes the network of an architecture, no larger than it is.
-
-    Args:
-        config: names space and architecture.
-        num_classes: of the data.
-
-    Returns:
-        The network, and the encoding it takes.
-
-    Raises:
-        InputError: not an architecture of the space.
-    """
-    if config.space == CELLS:
-        sizes = (num_classes, config.channels, config.cells_per_stage)
-        return NasBench201(*sizes, BatchNormMode.BATCH), parse_arch(config.arch)
-    if config.space == PIT:
-        arch, patch = pit.from_string(config.arch), config.patch_size
-        own = class_of(arch, len(pit.BASE_DIMS) * len(pit.HEADS) * len(pit.MLP_RATIOS))
-        return PiT(num_classes, own, patch, patch // 2), arch
-    space = AUTOFORMERS[config.space]
-    sizes = autoformer.decode(autoformer.from_string(config.arch, space), space)
-    small = replace(
-        space,
-        embed_dims=(sizes.embed_dim,),
-        depths=(len(sizes.heads),),
-        heads=tuple(sorted(set(sizes.heads))),
-        mlp_ratios=tuple(sorted(set(sizes.mlp_ratios))),
-    )
-    return AutoFormer(small, num_classes, config.patch_size), autoformer.encode(sizes, small)
 
 
 def compute(study: Retraining, out: Path, console: Console) -> None:
@@ -176,15 +133,19 @@ def compute(study: Retraining, out: Path, console: Console) -> None:
     Raises:
         InputError: the folder cannot be written to, or holds states of another training.
     """
-    rows = run_folder.rows_by_key(out / run_folder.SCORES, KEYS)
-    if len(rows) == study.config.epochs:
+    rows, begun = run_folder.rows_by_key(out / run_folder.SCORES, KEYS), latest_epoch(out / LAST)
+    if not _whole(study, rows, begun, latest_epoch(out / BEST)):
+        # A row or a state that is not there needs the whole training again.
+        begun = 0
+        for name in (LAST, BEST):
+            shutil.rmtree(out / name, ignore_errors=True)
+    if begun == study.config.epochs:
         return
-    programs = make_programs(study)
-    states, begun = programs.training.init([study.config.seed]), 0
-    about = _about(study)
+    programs, about = make_programs(study), _about(study)
+    states = programs.training.init([study.config.seed])
     kept = restore(out / LAST, states, about)
     if kept is not None:
-        states, begun = jax.tree.map(jnp.asarray, kept.state), kept.epoch
+        states = jax.tree.map(jnp.asarray, kept.state)
     estimate = estimate_memory(programs.training.epoch, states, programs.archs, *programs.images)
     console.print(f"memory of the training: {estimate}", highlight=False)
     best = max((_rank(row) for (epoch,), row in rows.items() if epoch <= begun), default=None)
@@ -193,10 +154,20 @@ def compute(study: Retraining, out: Path, console: Console) -> None:
     for _, (states, row) in zip(bar, whole, strict=True):
         if (row["epoch"],) not in rows:
             append_row(out / run_folder.SCORES, row)
-        if best is None or _rank(row) > best:
+        if row["valid_accuracy"] is not None and (best is None or _rank(row) > best):
             best = _rank(row)
             save(out / BEST, row["epoch"], states, about)
         save(out / LAST, row["epoch"], states, about)
+
+
+def _whole(study: Retraining, rows: Rows, begun: int, best: int) -> bool:
+    """Tells whether rows and states of the epochs so far are there; a best state may be ahead."""
+    done = [rows[epoch,] for epoch in range(1, begun + 1) if (epoch,) in rows]
+    if len(done) < begun:
+        return False
+    if study.dataset.x_valid is None or not begun:
+        return True
+    return best > begun or best == max(done, key=_rank)["epoch"]
 
 
 def make_programs(study: Retraining) -> Programs:
@@ -276,16 +247,14 @@ def summarize(study: Retraining, rows: Rows, console: Console) -> dict[str, Any]
     config, data = study.config, study.dataset
     ordered = [rows[epoch,] for epoch in range(1, config.epochs + 1)]
     best, last = max(ordered, key=_rank), ordered[-1]
-    x = jax.ShapeDtypeStruct((1, *data.x_train.shape[1:]), config.dtype)
-    shapes = jax.eval_shape(study.network.init, jax.random.key(0), x, jnp.asarray(study.arch))
     return {
         "arch": config.arch,
         "space": config.space,
-        "parameters_held": sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])),
+        "params": own_params(config, data),
         "finite": last["finite"],
         "last": last,
         "best": best,
-        "best_by": "the last epoch: no validation set"
+        "best_by": "the last finite epoch: no validation set"
         if data.x_valid is None
         else "validation accuracy",
         "table": {"truth": config.truth, "accuracy": study.table_accuracy},
@@ -320,26 +289,47 @@ def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
     )
 
 
-def load_trained(out: Path, config: RetrainConfig, which: str = BEST) -> tuple[Retraining, Any]:
+class Trained(NamedTuple):
+    """A trained network: ``network.apply(variables, x, arch)`` gives logits, image by image.
+
+    Args:
+        network: the network; a cell's normalises by the statistics it was tested with.
+        variables: its Flax collections.
+        arch: the encoding it takes.
+    """
+
+    network: Network
+    variables: dict[str, Any]
+    arch: Int[Array, " genes"]
+
+
+def load_trained(out: Path, config: RetrainConfig, which: str = LAST) -> Trained:
     """Reads the network that a run has trained.
 
     Args:
         out: folder of the run.
         config: that it was run with.
-        which: ``best`` or ``last``.
+        which: ``last``, or ``best`` by validation accuracy.
 
     Returns:
-        The study, whose ``network.apply(variables, x, arch)`` gives logits, and the variables.
+        The network.
 
     Raises:
         InputError: no such state, or one of another training.
     """
+    check_choice("which", which, (LAST, BEST))
     study = prepare(config)
-    states = make_programs(study).training.init([config.seed])
-    kept = restore(out / which, states, _about(study))
+    programs = make_programs(study)
+    kept = restore(out / which, programs.training.init([config.seed]), _about(study))
     if kept is None:
-        raise InputError("out", f"{out} without a state {which!r}", "train it first")
-    return study, jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), kept.state.variables)
+        cure = "train it first; without validation images there is no best, only the last"
+        raise InputError("out", f"{out} without a state {which!r}", cure)
+    variables = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), kept.state.variables)
+    arch, network = programs.archs[0], study.network
+    if not isinstance(network, NasBench201):
+        return Trained(network, {"params": variables["params"]}, arch)
+    seen = batch_statistics(network, variables, programs.images[0][:SEEN], arch)
+    return Trained(network.clone(batch_norm=BatchNormMode.STORED), variables | seen, arch)
 
 
 def _splits(data: ImageDataset) -> tuple[str, ...]:

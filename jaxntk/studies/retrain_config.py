@@ -1,6 +1,6 @@
 """The configuration of a training of one architecture to its end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from jaxntk.data import digits201
@@ -107,8 +107,18 @@ def validate_retrain(config: RetrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and value < least:
             raise InputError(name, value, f"give at least {least}")
+    _refuse_fields_of_others(config)
     if config.truth is not None:
         if config.space != CELLS:
             raise InputError("truth", config.truth, "leave it out: the tables hold cells only")
         if config.truth not in digits201.TRUTHS:
             Truth.parse(config.truth)
+
+
+def _refuse_fields_of_others(config: RetrainConfig) -> None:
+    """Refuses fields that the other family's networks have, where they were given."""
+    others = ("patch_size",) if config.space == CELLS else ("channels", "cells_per_stage")
+    for field in fields(config):
+        if field.name in others and getattr(config, field.name) != field.default:
+            cure = f"leave it out: networks of {config.space} have none"
+            raise InputError(field.name, getattr(config, field.name), cure)

@@ -87,7 +87,7 @@ def run_study(
     study.compute(prepared, out, console)
     rows = run_folder.rows_by_key(out / run_folder.SCORES, study.keys)
     found = study.summarize(prepared, rows, console)
-    seconds = time.perf_counter() - start
-    summary = {"experiment": study.name} | dict(found) | {"seconds": seconds}
+    seconds = {"seconds_of_this_call": time.perf_counter() - start}
+    summary = {"experiment": study.name} | dict(found) | seconds
     publish(out, summary, study.report(rows, summary), console)
     return summary

@@ -85,6 +85,21 @@ def restore(
         return Checkpoint(int(epoch), manager.restore(epoch, args=items)["state"])
 
 
+def latest_epoch(folder: str | os.PathLike[str]) -> int:
+    """Returns how many epochs the newest training state of a folder has behind it.
+
+    Args:
+        folder: of one training; it need not be there.
+
+    Returns:
+        The number; 0 where there is no state.
+    """
+    if not Path(folder).is_dir():
+        return 0
+    with _manager(folder, create=False) as manager:
+        return int(manager.latest_step() or 0)
+
+
 @contextmanager
 def _manager(folder: str | os.PathLike[str], *, create: bool) -> Iterator[Any]:
     options = ocp.CheckpointManagerOptions(

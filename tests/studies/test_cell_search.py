@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jaxntk.data.digits201 import load_digits201
 from jaxntk.errors import InputError
-from jaxntk.results.rows import read_rows
+from jaxntk.results.rows import read_json, read_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import cell_scores
 from jaxntk.studies.cell_search import _told, run_cell_search
@@ -84,6 +84,10 @@ def test_limits_hold_for_every_cell(tmp_path):
     most = 20_000
     config = dataclasses.replace(TABLE, goals=("params",), max_params=most)
     run(tmp_path / "run", config)
+    summary = read_json(tmp_path / "run" / "summary.json")
+    assert all(entry["regret"] >= 0 for entry in summary["searches"])
+    everything = nasbench201.enumerate_space()
+    assert summary["best_in_table"] < accuracy("test", everything).max()
     archs = history(tmp_path / "run")["archs"].reshape(-1, 6)
     sizes = {"channels": 2, "cells_per_stage": 1, "num_classes": 10, "in_channels": 1}
     counts = [nasbench201.num_params(arch, **sizes) for arch in archs]
@@ -186,6 +190,26 @@ def test_scores_are_those_of_the_study_over_training(whole, tmp_path):
     assert [row["epochs"] for row in rows] == [0, 1]
 
 
+def test_accuracy_on_images_that_are_not_there_is_refused(tmp_path):
+    config = dataclasses.replace(KERNEL, data="digits", goals=("valid_accuracy@1",))
+    with pytest.raises(InputError, match="no validation images"):
+        run(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_search_pays_for_the_reference(whole):
+    out, summary = whole
+    rows = read_rows(out / "scores.jsonl")
+    reference = list(dict.fromkeys(row["ops"] for row in rows))[:3]
+    paid = sum(
+        row["train_seconds"] + rows_of_cell[0]["seconds"]
+        for ops in reference
+        for rows_of_cell in [[each for each in rows if each["ops"] == ops]]
+        for row in rows_of_cell[-1:]
+    )
+    assert all(entry["seconds"] >= paid for entry in summary["searches"])
+
+
 def test_failures_have_no_rank():
     config = dataclasses.replace(KERNEL, weights=(1.0, 3.0))
     reference = np.array([[1.0, 5.0], [2.0, np.nan], [3.0, 6.0]])
@@ -224,6 +248,9 @@ def test_goals_are_read(text, wanted):
         ({"batch_norms": ("frozen", "batch")}, "batch_norms: got"),
         ({"num_seeds": 2}, "num_seeds: got 2"),
         ({"archs": ("000000", "111111")}, "archs: got"),
+        ({"search_seed": -1}, "search_seed: got -1"),
+        ({"goals": ("params@3",)}, "write params"),
+        ({"goals": ("lga@\u00b2",)}, "say after how many epochs"),
         ({"finalists": 3}, "select: got None"),
         ({"select": "digits201/valid"}, "finalists: got 1"),
     ],

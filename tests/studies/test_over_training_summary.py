@@ -7,8 +7,12 @@ import pytest
 import scipy.stats
 
 from jaxntk.metrics import Score, Status
+from jaxntk.results.correlation import correlate
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.digits201 import distinct_functions
 from jaxntk.studies.over_training_config import OverTrainingConfig
 from jaxntk.studies.over_training_summary import over_training_entries, verdict
+from jaxntk.studies.summarize import correlations, function_groups
 
 NUM = 60
 CONFIG = OverTrainingConfig(
@@ -20,7 +24,8 @@ CONFIG = OverTrainingConfig(
     metrics=("lga", "condition_number"),
     num_seeds=2,
 )
-CELLS = [f"{index:06d}" for index in range(NUM)]
+FUNCTIONS, _ = distinct_functions()
+CELLS = [nasbench201.format_ops(arch) for arch in FUNCTIONS[100 : 100 + NUM]]
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +151,32 @@ def test_one_diverged_seed_makes_a_cell_last(made):
     for key in (("lga", "frozen"), ("condition_number", "frozen"), ("loss", None)):
         assert entries[key]["invalid"] == 1
     assert entries["lga", "frozen"]["kendall"] == pytest.approx(1 - 2 * (NUM - 1) / pairs)
+
+
+def test_intervals_are_over_functions(made):
+    """Half of the cells compute functions of the other half: intervals know, taus do not."""
+    truth, rows, params = made
+    twins = {}
+    for arch in nasbench201.enumerate_space():
+        twins.setdefault(nasbench201.function_form(arch), []).append(nasbench201.format_ops(arch))
+    pairs = [names[:2] for names in twins.values() if len(names) > 1][: NUM // 2]
+    cells = [name for pair in pairs for name in pair]
+    groups = function_groups(cells)
+    assert groups.tolist() == np.repeat(np.arange(NUM // 2), 2).tolist()
+    renamed = {
+        (cells[CELLS.index(cell)], *rest): row | {"ops": cells[CELLS.index(cell)]}
+        for (cell, *rest), row in rows.items()
+    }
+    wanted, loose = (
+        correlate(params, truth, invalid=0, groups=each).kendall_ci95 for each in (groups, None)
+    )
+    assert wanted != loose
+    entries = over_training_entries(CONFIG, cells, renamed, truth, params)
+    found = next(entry for entry in entries if entry["score"] == "params")
+    assert found["kendall_ci95"] == [*wanted]
+    alone = [[renamed[cell, 0, 1, "frozen"]] for cell in cells]
+    order = np.argsort(cells)
+    summary = correlations(alone, truth, ["lga"])["baselines"]["params"]
+    numbered = function_groups([cells[at] for at in order])
+    sorted_ci = correlate(params[order], truth[order], invalid=0, groups=numbered).kendall_ci95
+    assert summary["kendall_ci95"] == [*sorted_ci]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.networks.nasbench201 import BatchNormMode, batch_statistics, logits
 from jaxntk.results.rows import read_json, read_rows
-from jaxntk.spaces import autoformer, pit
+from jaxntk.spaces import autoformer, nasbench201, pit
 from jaxntk.studies import retrain
 from jaxntk.studies.config import parse_arch
 from jaxntk.studies.retrain import RETRAIN, load_trained, prepare
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
+from jaxntk.studies.retrain_network import own_network, own_params
 from jaxntk.studies.study import run_study
 from tests.shared_programs import shared_programs
 
@@ -37,6 +38,8 @@ CELL = RetrainConfig(
 SMALLEST, _ = autoformer.extremes(autoformer.VITBENCH101)
 VIT = dataclasses.replace(
     CELL,
+    channels=16,
+    cells_per_stage=5,
     space="autoformer-vitbench101",
     arch=autoformer.to_string(
         autoformer.extremes(autoformer.VITBENCH101)[0], autoformer.VITBENCH101
@@ -77,6 +80,8 @@ def test_an_epoch_has_a_row_and_the_best_is_that_of_validation(whole):
     best = max(rows, key=lambda row: row["valid_accuracy"])
     assert summary["best"] == best
     assert summary["best_by"] == "validation accuracy"
+    sizes = {"channels": 2, "cells_per_stage": 1, "num_classes": 10, "in_channels": 1}
+    assert summary["params"] == nasbench201.num_params(parse_arch("421211"), **sizes)
     assert 50 < summary["table"]["accuracy"] < 100
     for name in ("training.png", "training.csv", "summary.json"):
         assert (out / name).stat().st_size > 0
@@ -86,18 +91,23 @@ def test_an_epoch_has_a_row_and_the_best_is_that_of_validation(whole):
 def test_what_is_kept_reads_what_its_row_says(whole, which):
     """Loaded, the network classifies as many test images right as the row of its epoch has it."""
     out, summary = whole
-    study, variables = load_trained(out, CELL, which)
-    data, arch = study.dataset, jnp.asarray(study.arch, jnp.int32)
-    seen = variables | batch_statistics(study.network, variables, jnp.asarray(data.x_train), arch)
-    stored = study.network.clone(batch_norm=BatchNormMode.STORED)
-    predicted = np.argmax(logits(stored, seen, jnp.asarray(data.x_test), arch), axis=1)
+    network, variables, arch = load_trained(out, CELL, which)
+    data = prepare(CELL).dataset
+    predicted = np.argmax(network.apply(variables, jnp.asarray(data.x_test), arch), axis=1)
     wanted = summary[which]["test_accuracy"]
     assert 100 * np.mean(predicted == data.y_test) == pytest.approx(wanted, abs=0.11)
+    alone = network.apply(variables, jnp.asarray(data.x_test[:3]), arch)
+    assert np.argmax(alone, axis=1).tolist() == predicted[:3].tolist()
 
 
-@pytest.mark.parametrize("killed_at", ["row", "best", "last"])
-def test_a_killed_training_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch, killed_at):
-    """Killed in its second epoch: after the row, after the best state, and after the last one."""
+@pytest.mark.parametrize(
+    ("killed_at", "time"),
+    [("row", 1), ("row", 2), ("row", 3), ("best", 1), ("last", 1), ("last", 2), ("last", 3)],
+)
+def test_a_killed_training_goes_on_to_the_same_numbers(
+    whole, tmp_path, monkeypatch, killed_at, time
+):
+    """Killed after a row, after the best state and after the last one, of any epoch."""
     out, summary = whole
 
     class Killed(Exception):
@@ -110,7 +120,7 @@ def test_a_killed_training_goes_on_to_the_same_numbers(whole, tmp_path, monkeypa
             real(path, *rest)
             name = name_of(path)
             calls[name] += 1
-            if name == killed_at and calls[name] == (1 if name == "best" else 2):
+            if name == killed_at and calls[name] == time:
                 raise Killed
 
         return call
@@ -124,7 +134,25 @@ def test_a_killed_training_goes_on_to_the_same_numbers(whole, tmp_path, monkeypa
     assert rows_of(cut) == rows_of(out)
     assert again["best"]["epoch"] == summary["best"]["epoch"]
     for which in ("last", "best"):
-        states = [load_trained(folder, CELL, which)[1] for folder in (out, cut)]
+        states = [load_trained(folder, CELL, which).variables for folder in (out, cut)]
+        jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+@pytest.mark.parametrize("lost", ["row", "rows", "last", "best"])
+def test_what_was_lost_of_a_finished_training_is_made_again(whole, tmp_path, lost):
+    out, _ = whole
+    cut = tmp_path / "cut"
+    shutil.copytree(out, cut)
+    if lost in ("last", "best"):
+        shutil.rmtree(cut / lost)
+    else:
+        lines = (cut / "scores.jsonl").read_bytes().splitlines(keepends=True)
+        kept = [] if lost == "rows" else [lines[0], lines[2]]
+        (cut / "scores.jsonl").write_bytes(b"".join(kept))
+    run(cut, CELL)
+    assert sorted(rows_of(cut), key=lambda row: row["epoch"]) == rows_of(out)
+    for which in ("last", "best"):
+        states = [load_trained(folder, CELL, which).variables for folder in (out, cut)]
         jax.tree.map(np.testing.assert_array_equal, *states)
 
 
@@ -140,23 +168,29 @@ def test_a_training_of_another_configuration_is_refused(whole):
         run(out, dataclasses.replace(CELL, seed=1))
 
 
-def test_a_transformer_is_trained_at_its_own_size(tmp_path):
+def test_a_transformer_is_trained_at_its_own_width_and_depth(tmp_path):
     config = dataclasses.replace(VIT, train_images=64, batch_size=32, image_size=8)
-    study = prepare(config)
-    space = autoformer.VITBENCH101
-    counted = autoformer.population_costs(
-        autoformer.from_string(config.arch, space)[None],
-        space,
-        image_size=8,
-        patch_size=4,
-        in_channels=1,
-        num_classes=10,
-    ).params[0]
     summary = run(tmp_path / "run", config)
-    assert summary["parameters_held"] == counted
     assert summary["finite"]
     assert read_json(tmp_path / "run" / "summary.json")["best"]["epoch"] == 1
-    assert len(study.network.space.embed_dims) == 1
+    sizes = autoformer.decode(SMALLEST, autoformer.VITBENCH101)
+    network, variables, _ = load_trained(tmp_path / "run", config)
+    assert network.space.embed_dims == (sizes.embed_dim,)
+    assert network.space.depths == (sizes.depth,)
+    # All blocks of the smallest are alike, so that nothing is held that is not used.
+    held = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert summary["params"] == held
+
+
+def test_the_parameters_of_mixed_blocks_are_its_own():
+    """The network holds as much for every block as for the largest; that is not what counts."""
+    space = autoformer.VITBENCH101
+    mixed = SMALLEST.copy()
+    mixed[-1] = 1
+    config = dataclasses.replace(VIT, arch=autoformer.to_string(mixed, space))
+    sizes = {"image_size": 8, "patch_size": 4, "in_channels": 1, "num_classes": 10}
+    counted = autoformer.population_costs(autoformer.canonical(mixed[None], space), space, **sizes)
+    assert own_params(config, prepare(config).dataset) == counted.params[0]
 
 
 def test_a_pit_of_its_own_size_has_its_own_widths():
@@ -166,6 +200,7 @@ def test_a_pit_of_its_own_size_has_its_own_widths():
     sizes = pit.decode(pit.from_string(text))
     assert study.network.shape.widths == sizes.widths
     assert (study.network.patch_size, study.network.stride) == (2, 1)
+    assert own_params(config, study.dataset) is None
 
 
 def test_without_validation_images_the_best_is_the_last():
@@ -177,7 +212,7 @@ def test_without_validation_images_the_best_is_the_last():
 
 
 def test_the_network_of_a_cell_is_the_benchmarks(whole):
-    network, arch = retrain.own_network(CELL, 10)
+    network, arch = own_network(CELL, 10)
     assert (network.num_classes, network.channels, network.cells_per_stage) == (10, 2, 1)
     np.testing.assert_array_equal(arch, parse_arch("421211"))
 
@@ -187,7 +222,7 @@ def test_the_network_of_a_cell_is_the_benchmarks(whole):
     [
         ({"space": "darts"}, "space: got 'darts'"),
         ({"arch": "42121"}, "got"),
-        ({"space": "pit"}, "got"),
+        ({"space": "pit", "truth": None}, "got"),
         ({"epochs": 0}, "epochs: got 0"),
         ({"recipe": "adam"}, "recipe: got 'adam'"),
         ({"augmentation": "mixup"}, "augmentation: got 'mixup'"),
@@ -196,6 +231,8 @@ def test_the_network_of_a_cell_is_the_benchmarks(whole):
         ({"truth": "cifar10/dev/200"}, "truth"),
         ({"seed": -1}, "seed: got -1"),
         ({"train_images": 1}, "train_images: got 1"),
+        ({"patch_size": 2}, "patch_size: got 2; leave it out"),
+        ({"space": "pit", "arch": "16:1x2,4x2,2x2:2", "truth": None}, "channels: got 2"),
     ],
 )
 def test_bad_configurations_are_refused(changes, words):
@@ -214,6 +251,15 @@ def test_bad_configurations_are_refused(changes, words):
 def test_what_does_not_fit_the_data_is_refused(changes, words):
     with pytest.raises(InputError, match=words):
         prepare(dataclasses.replace(CELL, **changes))
+
+
+def test_images_that_stages_do_not_fit_are_refused(tmp_path):
+    arrays = {f"x_{s}": np.zeros((6, 6, 6, 1), np.uint8) for s in ("train", "test")}
+    arrays |= {f"y_{s}": np.arange(6) % 2 for s in ("train", "test")}
+    np.savez(tmp_path / "small.npz", **arrays)
+    data = f"npz:{tmp_path / 'small.npz'}"
+    with pytest.raises(InputError, match="data: got"):
+        prepare(dataclasses.replace(CELL, data=data, train_images=None, batch_size=2))
 
 
 def test_patches_that_do_not_fit_are_refused():

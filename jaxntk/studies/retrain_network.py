@@ -1,0 +1,106 @@
+"""The network of one architecture, to be trained by itself.
+
+A transformer's blocks are all as large as its largest one, rather than as the space's; a cell's
+network holds all operations, as everywhere here, and uses its own.
+"""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from jaxntk.data.images import ImageDataset
+from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.pit import PiT
+from jaxntk.networks.pit_classes import class_of
+from jaxntk.spaces import autoformer, nasbench201, pit
+from jaxntk.studies.config import parse_arch
+from jaxntk.studies.job import check_image_shape
+from jaxntk.studies.retrain_config import AUTOFORMERS, CELLS, PIT, RetrainConfig
+
+Network = NasBench201 | AutoFormer | PiT
+
+
+def own_network(
+    config: RetrainConfig, num_classes: int
+) -> tuple[Network, Int[np.ndarray, " genes"]]:
+    """Makes the network of an architecture: its depth and width, blocks as its largest one.
+
+    Args:
+        config: names space and architecture.
+        num_classes: of the data.
+
+    Returns:
+        The network, and the encoding it takes.
+
+    Raises:
+        InputError: not an architecture of the space.
+    """
+    if config.space == CELLS:
+        sizes = (num_classes, config.channels, config.cells_per_stage)
+        return NasBench201(*sizes, BatchNormMode.BATCH), parse_arch(config.arch)
+    if config.space == PIT:
+        arch, patch = pit.from_string(config.arch), config.patch_size
+        own = class_of(arch, len(pit.BASE_DIMS) * len(pit.HEADS) * len(pit.MLP_RATIOS))
+        return PiT(num_classes, own, patch, patch // 2), arch
+    space = AUTOFORMERS[config.space]
+    sizes = autoformer.decode(autoformer.from_string(config.arch, space), space)
+    small = replace(
+        space,
+        embed_dims=(sizes.embed_dim,),
+        depths=(len(sizes.heads),),
+        heads=tuple(sorted(set(sizes.heads))),
+        mlp_ratios=tuple(sorted(set(sizes.mlp_ratios))),
+    )
+    return AutoFormer(small, num_classes, config.patch_size), autoformer.encode(sizes, small)
+
+
+def own_params(config: RetrainConfig, data: ImageDataset) -> int | None:
+    """Counts the parameters that the architecture uses.
+
+    Args:
+        config: names space and architecture.
+        data: gives the sizes of images and classifier.
+
+    Returns:
+        The number; None for pit, whose counts are of its own patches only.
+    """
+    side, channels = data.x_train.shape[2:]
+    sizes = {"image_size": side, "in_channels": channels, "num_classes": data.num_classes}
+    if config.space == CELLS:
+        arch = parse_arch(config.arch)[None]
+        own = {"channels": config.channels, "cells_per_stage": config.cells_per_stage}
+        return int(nasbench201.population_costs(arch, **own, **sizes).params[0])
+    if config.space == PIT:
+        return None
+    space = AUTOFORMERS[config.space]
+    arch = autoformer.from_string(config.arch, space)[None]
+    counted = autoformer.population_costs(arch, space, patch_size=config.patch_size, **sizes)
+    return int(counted.params[0])
+
+
+def check_images(
+    config: RetrainConfig,
+    network: Network,
+    arch: Int[np.ndarray, " genes"],
+    shape: tuple[int, ...],
+) -> None:
+    """Refuses images that a network cannot take.
+
+    Args:
+        config: names the space.
+        network: the network.
+        arch: the encoding it takes.
+        shape: height, width, channels.
+
+    Raises:
+        InputError: images that stages or patches do not fit.
+    """
+    if config.space == CELLS:
+        check_image_shape(config.data, shape)
+        return
+    x = jax.ShapeDtypeStruct((1, *shape), config.dtype)
+    jax.eval_shape(network.init, jax.random.key(0), x, jnp.asarray(arch))
