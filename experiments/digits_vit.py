@@ -1,12 +1,12 @@
 """Makes the benchmark table Digits-ViT: every architecture of a small space of transformers.
 
 What      504 vision transformers of AutoFormer's kind (embedding 8 to 32, 1 to 3 blocks), each
-          trained on 1,000 distorted digits of 8x8 pixels in patches of 2x2, from three seeds.
-          docs/digits_vit.md is its data card.
+          trained for 30 epochs on 1,000 digits of 8x8 pixels in patches of 2x2, 75 of them from
+          three seeds. docs/digits_vit.md is its data card.
 Paper     the kind of space: Chen et al., ICCV 2021, arXiv 2107.00651; the table is this project's
           own.
 Needs     nothing: the digits come with scikit-learn.
-Time      SECONDS a training and CPU core; a run that was stopped goes on.
+Time      about 5 s a training and CPU core; a run that was stopped goes on.
 Command   python experiments/digits_vit.py --out runs/digits_vit
           python experiments/digits_vit.py --out runs/digits_vit --shard 1/2     (2/2 beside it)
           python experiments/digits_vit.py --out runs/digits_vit --table digits_vit.npz
