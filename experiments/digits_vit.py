@@ -1,7 +1,7 @@
 """Makes the benchmark table Digits-ViT: every architecture of a small space of transformers.
 
 What      504 vision transformers of AutoFormer's kind (embedding 8 to 32, 1 to 3 blocks), each
-          trained for 30 epochs on 1,000 digits of 8x8 pixels in patches of 2x2, 75 of them from
+          trained for 30 epochs on 1,000 digits of 8x8 pixels in patches of 2x2, 60 of them from
           three seeds. docs/digits_vit.md is its data card.
 Paper     the kind of space: Chen et al., ICCV 2021, arXiv 2107.00651; the table is this project's
           own.

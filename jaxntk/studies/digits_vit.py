@@ -39,7 +39,7 @@ RECIPE = Recipe(
 SEED = TRUTH_SEED
 """Of every architecture; none is scored with the weights that a training here began with."""
 MORE_SEEDS = (TRUTH_SEED + 1, TRUTH_SEED + 2)
-REPEATED = 75
+REPEATED = 60
 """Architectures trained from MORE_SEEDS too."""
 CHUNK = 16
 """Trainings between two writes."""
