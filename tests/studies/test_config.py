@@ -13,7 +13,6 @@ from tests.tiny_runs import REPOSITORY
 # Scripts with a command line of their own.
 WITHOUT_CONFIGURATION = (
     "digits201",
-    "digits_vit",
     "frequency_bias",
     "kernel_dynamics",
     "lga_over_training",

@@ -29,7 +29,6 @@ def script(name, *arguments):
         ("digits201", ("--shard", "3/2"), "shard"),
         ("digits201", ("--limit", "0"), "limit"),
         ("lga_over_training", ("digits201", "--seed", "3000000000"), "seed"),
-        ("digits_vit", ("--limit", "0"), "limit"),
         ("search_cells", ("evolution-centred", "--goals", "lga"), "goals"),
         ("search_cells", ("random-lga3", "--evaluations", "0"), "evaluations"),
         ("frequency_bias", ("digits", "--side", "15"), "side"),
