@@ -21,7 +21,7 @@ from jaxntk.data.vitbench101 import Networks, load_vitbench101
 from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import FourierMap, vintk_kernel
 from jaxntk.metrics import evaluate
-from jaxntk.networks.pit_classes import shape_classes
+from jaxntk.networks.pit_classes import ShapeClass, class_of, shape_classes
 from jaxntk.networks.precision import check_x64
 from jaxntk.results.publish import Publication
 from jaxntk.results.rows import append_row
@@ -138,6 +138,8 @@ def compute_missing(study: VintkStudy, out: Path, console: Console) -> None:
     ]
     if not todo:
         return
+    # Networks of one shape class follow one another, so that no program is compiled twice.
+    todo.sort(key=lambda each: _program_of(study, *each))
     for name, at in track(todo, "networks", console):
         for row in network_rows(study, kernels, name, at):
             if tuple(row[key] for key in KEYS) not in done:
@@ -202,6 +204,15 @@ def network_rows(
             "image_size": config.image_size,
             "seconds": seconds + time.perf_counter() - start,
         }
+
+
+def _program_of(study: VintkStudy, name: str, at: int) -> tuple[int, ShapeClass | None]:
+    """Orders networks by their set and, within PiT, by their class."""
+    networks = study.sets[name]
+    shape = None
+    if networks.family == "pit":
+        shape = class_of(networks.archs[at], study.config.num_shape_classes)
+    return list(study.sets).index(name), shape
 
 
 def _costs(networks: Networks, sizes: dict[str, int]) -> dict[str, Int[np.ndarray, " num"]]:

@@ -35,6 +35,11 @@ from jaxntk.studies.memory_plan import check_memory
 FAMILIES = ("autoformer", "pit")
 
 
+MAX_PROGRAMS = 16
+"""Compiled programs that are kept. On a CPU each takes some 1,600 of the 65,530 memory mappings
+that Linux grants a process; beyond them compilation fails, whatever memory is free."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ViTSettings:
     """Which kernel of a vision transformer is computed, and how.
@@ -109,6 +114,7 @@ class ViTKernels:
     x: Float[np.ndarray, "n s s c"]
     say: Callable[[str], None] = lambda line: None
     _programs: dict[tuple, Program] = field(default_factory=dict)
+    _compiled: list[float] = field(default_factory=list)
     _drawn: dict[tuple, Any] = field(default_factory=dict)
     _seen: dict[Any, Array] = field(default_factory=dict)
 
@@ -134,7 +140,10 @@ class ViTKernels:
         network = self._network(family, arch, how)
         key = (network, parts.shape)
         if key not in self._programs:
+            while len(self._programs) >= MAX_PROGRAMS:
+                self._programs.pop(next(iter(self._programs)))
             self._programs[key] = self._compile(network, parts.shape)
+            self._compiled.append(self._programs[key].compile_seconds)
         params = self._draw(network, parts.shape[2:])
         executable = self._programs[key].executable
         return np.asarray(executable(params, parts, jnp.asarray(arch, jnp.int32)))
@@ -165,7 +174,7 @@ class ViTKernels:
     @property
     def compilations(self) -> int:
         """How many programs were compiled."""
-        return len(self._programs)
+        return len(self._compiled)
 
     def _parts(self, family: str, how: FourierMap | None) -> Array:
         """What the network sees: ``(parts, n, rows, columns, channels)``."""

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import ViNTK, combine
 from jaxntk.metrics import METRICS
+from jaxntk.networks.pit_classes import class_of
 from jaxntk.results.rows import read_rows
 from jaxntk.studies import vintk, vintk_summary
 from jaxntk.studies.study import run_study
@@ -109,6 +111,14 @@ def test_there_is_a_row_for_each_network_and_kernel(tmp_path, config, asked):
         row = rows["pit", str(at), str(how)]
         assert row["metrics"]["lga"]["value"] == pytest.approx(wanted)
         assert row["params"] == study.costs["pit"]["params"][at]
+
+
+def test_networks_of_one_class_follow_one_another(tmp_path, config, asked):
+    run(tmp_path / "run", config)
+    archs = [np.array(arch, np.int32) for family, arch, *_ in asked if family == "pit"]
+    classes = [class_of(arch, config.num_shape_classes) for arch in archs]
+    changes = sum(one != other for one, other in itertools.pairwise(classes))
+    assert changes == len(set(classes)) - 1
 
 
 @pytest.mark.parametrize("kept", [0, 7, 8, 30, 53])

@@ -15,6 +15,7 @@ from jaxntk.networks.pit_classes import class_of, shape_classes
 from jaxntk.networks.vit_plain import own_params, plain_logits, plain_pit_logits
 from jaxntk.spaces import autoformer, pit
 from jaxntk.spaces.autoformer import Space
+from jaxntk.studies import vit_kernels
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from tests.networks import tiny
 from tests.networks.tiny import quick_float64  # noqa: F401
@@ -109,6 +110,17 @@ def test_a_hundred_architectures_compile_twice_with_features():
             assert own("autoformer", arch, how).shape == (4, 4)
     # Another sigma is other data, not another program.
     assert own.compilations == 2
+
+
+def test_few_programs_are_kept_and_the_numbers_stay(monkeypatch):
+    """What was dropped is compiled again where it is asked for again."""
+    monkeypatch.setattr(vit_kernels, "MAX_PROGRAMS", 1)
+    own = ViTKernels(SETTINGS, X)
+    for name in ("images", "patch_content", "images"):
+        wanted = kernels()("autoformer", ARCH, MAPS[name])
+        tiny.assert_close(own("autoformer", ARCH, MAPS[name]), wanted, 1e-12)
+    assert own.compilations == 3
+    assert len(own._programs) == 1
 
 
 def test_tiles_do_not_change_the_kernel():
