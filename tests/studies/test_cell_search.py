@@ -86,12 +86,15 @@ def test_limits_hold_for_every_cell(tmp_path):
     run(tmp_path / "run", config)
     summary = read_json(tmp_path / "run" / "summary.json")
     assert all(entry["regret"] >= 0 for entry in summary["searches"])
-    everything = nasbench201.enumerate_space()
-    assert summary["best_in_table"] < accuracy("test", everything).max()
     archs = history(tmp_path / "run")["archs"].reshape(-1, 6)
     sizes = {"channels": 2, "cells_per_stage": 1, "num_classes": 10, "in_channels": 1}
     counts = [nasbench201.num_params(arch, **sizes) for arch in archs]
     assert max(counts) <= most
+    everything = nasbench201.enumerate_space()
+    costs = nasbench201.population_costs(everything, **sizes, image_size=8)
+    small = accuracy("test", everything[costs.params <= most])
+    assert summary["best_in_table"] == small.max()
+    assert summary["baselines"]["random_cell"] == pytest.approx(small.mean())
     with pytest.raises(InputError, match="limits: got none of"):
         run(tmp_path / "none", dataclasses.replace(config, max_params=1))
     assert not (tmp_path / "none").exists()

@@ -254,7 +254,8 @@ def test_what_does_not_fit_the_data_is_refused(changes, words):
 
 
 def test_images_that_stages_do_not_fit_are_refused(tmp_path):
-    arrays = {f"x_{s}": np.zeros((6, 6, 6, 1), np.uint8) for s in ("train", "test")}
+    x = np.random.default_rng(0).integers(0, 255, (6, 6, 6, 1), np.uint8)
+    arrays = {f"x_{s}": x for s in ("train", "test")}
     arrays |= {f"y_{s}": np.arange(6) % 2 for s in ("train", "test")}
     np.savez(tmp_path / "small.npz", **arrays)
     data = f"npz:{tmp_path / 'small.npz'}"
