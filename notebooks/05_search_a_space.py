@@ -88,7 +88,8 @@ for _ in range(40):
     scores = np.array([np.nan if score is None else score for score in scores], np.float32)
     state = search.tell(state, archs, jnp.asarray(scores))
     history += zip(np.asarray(archs), scores, strict=True)
-best, score = max(history, key=lambda pair: np.nan_to_num(pair[1], nan=-np.inf))
+valid_scores = [pair for pair in history if np.isfinite(pair[1])]
+best, score = max(valid_scores, key=lambda pair: pair[1])
 print(f"chosen after 40 kernels: {nasbench201.decode(best)}")
 accuracy = table.accuracy(best[None], "test")[0]
 print(f"its test accuracy: {accuracy:.2f} %, a random cell's: {test.mean():.2f} %")

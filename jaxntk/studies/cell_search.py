@@ -230,18 +230,19 @@ def _told(
     if reference is None:
         return values[:, 0]
     weights = np.array(config.weights or (1.0,) * len(config.goals))
-    ranks = [
-        np.where(
-            np.isfinite(column),
-            # What failed among the reference is below everything.
-            scipy.stats.percentileofscore(
-                np.nan_to_num(known, nan=-np.inf), np.nan_to_num(column), kind="mean"
-            ),
-            np.nan,
-        )
-        for column, known in zip(values.T, reference.T, strict=True)
-    ]
-    return np.stack(ranks, axis=1) @ (weights / weights.sum())
+    pairs = zip(values.T, reference.T, strict=True)
+    ranks = np.stack([_ranks_among(known, column) for column, known in pairs], axis=1)
+    return ranks @ (weights / weights.sum())
+
+
+def _ranks_among(
+    known: Float64[np.ndarray, " reference"], column: Float64[np.ndarray, " num"]
+) -> Float64[np.ndarray, " num"]:
+    """Percentiles among known scores, those that failed below all others; NaN for failures."""
+    ranks, valid = np.full(column.shape, np.nan), np.isfinite(column)
+    below = np.where(np.isfinite(known), known, -np.inf)
+    ranks[valid] = scipy.stats.percentileofscore(below, column[valid], kind="mean")
+    return ranks
 
 
 def _fresh_seconds(
