@@ -39,9 +39,13 @@ def compiled_once(cache_env: dict[str, str]) -> Iterator[None]:
 def unoptimized() -> Iterator[None]:
     """Executables that run a few steps are not worth optimising."""
     before = jax.config.read("jax_disable_most_optimizations")
+    # JAX keeps what it compiled by function and shape, whatever the optimisations: a test of the
+    # same process that expects the numbers of another process would see other roundings.
+    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
