@@ -79,20 +79,31 @@ def test_logits_are_those_of_the_plain_networks():
     assert apply._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_kernels_are_those_of_the_plain_networks():
-    @jax.jit
-    def masked(params, x, arch):
+@cache
+def kernel_fn(method):
+    """Compiled once for all architectures of the class."""
+
+    def kernel(params, x, arch):
         def apply(params, x):
             return logits(PiT(CLASSES, CLASS), params, x, arch)
 
-        return empirical_ntk(apply, params, x, outputs="sum", method="gram")
+        return empirical_ntk(apply, params, x, outputs="sum", method=method)
 
+    return jax.jit(kernel)
+
+
+def test_kernels_are_those_of_the_plain_networks():
     for text in TEXTS[1:]:
         own_logits, own = plain(text)
         jac = jax.jit(jax.jacrev(lambda own, f=own_logits: f(own).sum(axis=1)))(own)
         rows = jnp.concatenate([leaf.reshape(N, -1) for leaf in jax.tree.leaves(jac)], axis=1)
-        kernel = masked(drawn(), images(), jnp.asarray(pit.from_string(text)))
+        kernel = kernel_fn("gram")(drawn(), images(), jnp.asarray(pit.from_string(text)))
         tiny.assert_close(kernel, rows @ rows.T, 1e-10)
+
+
+def test_gram_rules_agree_with_neural_tangents():
+    at = drawn(), images(), jnp.asarray(pit.from_string(TEXTS[0]))
+    tiny.assert_close(kernel_fn("gram")(*at), kernel_fn("jacobian_contraction")(*at), 1e-10)
 
 
 def test_an_architecture_of_another_class_is_told():
