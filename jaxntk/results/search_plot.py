@@ -1,48 +1,121 @@
-"""The accuracy of what a search would choose, against how much it has seen."""
+"""What a search would choose, against how much it has seen and against what that took."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxntk.results import theme
 
+LEVELS = {
+    "best_there_is": ("best there is", "--"),
+    "largest_of_random": ("largest of as many random ones", ":"),
+    "random": ("a random one", "-."),
+}
+"""Names of horizontal lines, and how they are drawn."""
+MOMENTS = 200
+"""At which searches of different speed are compared."""
 
-def search_figure(
-    curves: Mapping[str, Float[np.ndarray, "searches evaluations"]], best: float, report: str
-) -> Figure:
-    """Draws the mean over searches, and a band that holds the middle half of them.
+
+class Curves(NamedTuple):
+    """Searches of one kind.
 
     Args:
-        curves: by name of the search, the accuracy of its choice after each evaluation.
-        best: accuracy of the best architecture there is.
-        report: what accuracy is meant, for the axis.
+        values: accuracy, or score, of each search's choice after each evaluation; NaN for none.
+        seconds: that the search had taken by then; None where nothing took any.
+    """
+
+    values: Float[np.ndarray, "searches evaluations"]
+    seconds: Float[np.ndarray, "searches evaluations"] | None = None
+
+
+def search_figure(curves: Mapping[str, Curves], levels: Mapping[str, float], report: str) -> Figure:
+    """Draws the mean over searches, and a band that holds the middle half of them.
+
+    Where seconds are known a second panel holds them: at each moment what every search that has
+    begun would choose then.
+
+    Args:
+        curves: by name of the kind of search.
+        levels: horizontal lines, named as in `LEVELS`.
+        report: what is drawn, for the axis.
 
     Returns:
         The figure.
     """
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
-    ax = figure.subplots()
-    lowest = best
-    for index, (name, values) in enumerate(curves.items()):
-        x = np.arange(1, values.shape[1] + 1)
-        mean = values.mean(axis=0)
-        ax.plot(x, mean, color=f"C{index}", linewidth=1.6, label=name)
-        low, high = np.percentile(values, (25, 75), axis=0)
-        ax.fill_between(x, low, high, color=f"C{index}", alpha=0.15, linewidth=0)
-        lowest = min(lowest, float(mean[min(9, len(mean) - 1)]))
-    ax.axhline(best, color=theme.MUTED, linewidth=1, linestyle="--")
-    ax.annotate(
-        "best there is",
-        (1, best),
-        xytext=(2, 3),
-        textcoords="offset points",
-        color=theme.MUTED,
-        fontsize=8,
-    )
-    ax.set_xscale("log")
-    ax.set_ylim(lowest - 0.1 * (best - lowest), best + 0.12 * (best - lowest))
-    theme.style_axes(ax, xlabel="evaluations", ylabel=f"{report}, %")
-    ax.legend(loc="lower right", fontsize=8, frameon=False)
+    timed = {name: each for name, each in curves.items() if each.seconds is not None}
+    figure = Figure(figsize=(11 if timed else 6.5, 4.2), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, 2 if timed else 1, sharey=True))
+    for index, (name, each) in enumerate(curves.items()):
+        x = np.arange(1, each.values.shape[1] + 1)
+        _band(panels[0], x, each.values, f"C{index}", name)
+        if each.seconds is not None:
+            moments, values = at_moments(each.values, each.seconds)
+            _band(panels[1], moments, values, f"C{index}", name)
+    for ax in panels:
+        for name, level in levels.items():
+            label, style = LEVELS[name]
+            ax.axhline(level, color=theme.MUTED, linewidth=1, linestyle=style, label=label)
+    panels[0].set_xscale("log")
+    _zoom(panels[0], curves, levels)
+    theme.style_axes(panels[0], xlabel="evaluations", ylabel=report)
+    if timed:
+        theme.style_axes(panels[1], xlabel="seconds", ylabel="")
+    panels[0].legend(loc="lower right", fontsize=8, frameon=False)
     return figure
+
+
+def at_moments(
+    values: Float[np.ndarray, "searches evaluations"],
+    seconds: Float[np.ndarray, "searches evaluations"],
+) -> tuple[Float[np.ndarray, " moments"], Float[np.ndarray, "searches moments"]]:
+    """Reads curves over evaluations as curves over time.
+
+    Args:
+        values: of each search after each evaluation.
+        seconds: that it had taken by then, rising.
+
+    Returns:
+        Moments from when all searches have a value until the last of them ends, and the value of
+        each search at each; a search that has ended keeps its last one.
+
+    Example:
+        >>> moments, found = at_moments(np.array([[1.0, 2.0]]), np.array([[1.0, 3.0]]))
+        >>> float(moments[0]), float(moments[-1]), found[0, [0, -1]].tolist()
+        (1.0, 3.0, [1.0, 2.0])
+    """
+    moments = np.linspace(seconds[:, 0].max(), seconds[:, -1].max(), MOMENTS)
+    found = [
+        value[np.searchsorted(time, moments, side="right") - 1]
+        for value, time in zip(values, seconds, strict=True)
+    ]
+    return moments, np.stack(found)
+
+
+def _band(
+    ax: Axes,
+    x: Float[np.ndarray, " points"] | np.ndarray,
+    values: Float[np.ndarray, "searches points"],
+    colour: str,
+    name: str,
+) -> None:
+    known = np.isfinite(values).all(axis=0)
+    x, values = x[known], values[:, known]
+    ax.plot(x, values.mean(axis=0), color=colour, linewidth=1.6, label=name)
+    if len(values) > 1 and values.shape[1]:
+        low, high = np.percentile(values, (25, 75), axis=0)
+        ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _zoom(ax: Axes, curves: Mapping[str, Curves], levels: Mapping[str, float]) -> None:
+    """Leaves out what a search would choose in its first steps, which is as bad as it gets."""
+    shown = list(levels.values())
+    for each in curves.values():
+        late = each.values[:, min(9, each.values.shape[1] - 1) :]
+        shown += late[:, np.isfinite(late).all(axis=0)].mean(axis=0).tolist()
+    if shown and max(shown) > min(shown):
+        margin = 0.1 * (max(shown) - min(shown))
+        ax.set_ylim(min(shown) - margin, max(shown) + margin)

@@ -31,33 +31,40 @@ def search_table(entries: Sequence[Mapping[str, Any]], report: str) -> Table:
     return table
 
 
-def chosen_table(summary: Mapping[str, Any], report: str) -> Table:
+def chosen_table(summary: Mapping[str, Any]) -> Table:
     """Lays out what each search of a run chose.
 
     Args:
-        summary: of :func:`jaxntk.studies.cell_search.run_cell_search`.
-        report: what accuracy is meant.
+        summary: of :func:`jaxntk.studies.guided_search.run_guided_search`.
 
     Returns:
         The table.
     """
-    table = Table(title=f"{report} of the choice of each search", title_justify="left")
-    for name in ("cell", "accuracy", "regret", "functions", "seconds"):
-        table.add_column(name)
+    known = "accuracy" in summary["searches"][0]
+    table = Table(title="the choice of each search", title_justify="left")
+    table.add_column("architecture", overflow="fold")
+    for name in ("score", *(("accuracy", "regret") if known else ()), "distinct", "seconds"):
+        table.add_column(name, justify="right")
     for each in summary["searches"]:
-        table.add_row(
-            each["arch"],
-            f"{each['accuracy']:.2f}",
-            f"{each['regret']:.2f}",
-            str(each["functions"]),
-            f"{each['seconds']:.0f}",
-        )
-    spread = summary["standard_deviation"]
-    tail = "" if spread is None else f" \N{PLUS-MINUS SIGN} {spread:.2f}"
-    free = summary["baselines"]
-    table.caption = (
-        f"mean {summary['mean']:.2f}{tail}; best there is {summary['best_in_table']:.2f}; "
-        f"a random cell {free['random_cell']:.2f}, the largest of as many random cells "
-        f"{free['largest_of_random_cells']:.2f}"
-    )
+        score = "none valid" if each["score"] is None else f"{each['score']:.4g}"
+        worth = (f"{each['accuracy']:.2f}", f"{each['regret']:.2f}") if known else ()
+        tail = (str(each["distinct"]), f"{each['seconds']:.1f}")
+        table.add_row(each["arch"], score, *worth, *tail)
+    table.caption = _caption(summary)
     return table
+
+
+def _caption(summary: Mapping[str, Any]) -> str:
+    mean, spread = summary["mean"], summary["standard_deviation"]
+    if mean is None:
+        return "no search found a valid score"
+    tail = "" if spread is None else f" \N{PLUS-MINUS SIGN} {spread:.4g}"
+    text = f"{summary['of']}: mean {mean:.4g}{tail}"
+    levels = summary["levels"]
+    if not levels:
+        return text
+    return (
+        f"{text}; best there is {levels['best_there_is']:.2f}; a random one "
+        f"{levels['random']:.2f}, the largest of as many random ones "
+        f"{levels['largest_of_random']:.2f}"
+    )

@@ -75,7 +75,7 @@ class CellScores:
         # What was being trained may be asked for in other company now: it begins anew.
         shutil.rmtree(self._out / CHECKPOINTS, ignore_errors=True)
         for (ops, _, epochs, _), row in rows_by_key(self._out / SCORES, KEYS).items():
-            form = nasbench201.tied_function_form(nasbench201.parse_ops(ops))
+            form = self.form(nasbench201.parse_ops(ops))
             self._found.setdefault(form, {})[epochs] = row
 
     @property
@@ -88,6 +88,17 @@ class CellScores:
         """Whether any goal needs a network."""
         return any(goal.epochs is not None for goal in self.config.parsed)
 
+    def form(self, arch: Int[np.ndarray, "6"]) -> str:
+        """Names the function that a cell computes where weights are tied alike.
+
+        Args:
+            arch: the cell.
+
+        Returns:
+            The same for cells that share their scores.
+        """
+        return nasbench201.tied_function_form(arch)
+
     def seconds(self, arch: Int[np.ndarray, "6"]) -> float:
         """Says what scoring a cell took: its training, and the kernels that a goal reads.
 
@@ -98,7 +109,7 @@ class CellScores:
             Seconds; 0 for what needs no network. The first cells' training has the compilation in
             it, and tests on validation images are not in it.
         """
-        rows = self._found.get(nasbench201.tied_function_form(arch), {})
+        rows = self._found.get(self.form(arch), {})
         if not rows:
             return 0.0
         read = {goal.epochs for goal in self.config.parsed if goal.name in METRICS}
@@ -127,7 +138,7 @@ class CellScores:
         wanted: dict[str, Int[np.ndarray, "6"]] = {}
         epochs = self.config.reading.epochs
         for arch in archs:
-            form = nasbench201.tied_function_form(arch)
+            form = self.form(arch)
             if not set(epochs) <= set(self._found.get(form, {})):
                 wanted.setdefault(form, arch)
         if wanted and self._programs is None:
@@ -150,7 +161,7 @@ class CellScores:
             for row in rows:
                 if tuple(row[key] for key in KEYS) not in done:
                     append_row(self._out / SCORES, row)
-                    form = nasbench201.tied_function_form(nasbench201.parse_ops(row["ops"]))
+                    form = self.form(nasbench201.parse_ops(row["ops"]))
                     self._found.setdefault(form, {})[row["epochs"]] = row
 
     def _column(self, goal: Goal, archs: Int[np.ndarray, "num 6"]) -> Float64[np.ndarray, " num"]:
@@ -162,9 +173,7 @@ class CellScores:
                 archs, **self.study.job.sizes, image_size=image_size
             )
             return np.asarray(getattr(costs, goal.name), np.float64)
-        rows = [
-            self._found[nasbench201.tied_function_form(arch)][goal.epochs or 0] for arch in archs
-        ]
+        rows = [self._found[self.form(arch)][goal.epochs or 0] for arch in archs]
         if goal.name in METRICS:
             sign = 1.0 if METRICS[goal.name].higher_is_better else -1.0
             scores = [Score.from_json(row["metrics"][goal.name]) for row in rows]

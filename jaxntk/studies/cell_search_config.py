@@ -1,14 +1,14 @@
 """The configuration of a search for NAS-Bench-201 cells that is guided by any scores."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from jaxntk.data import digits201
 from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
-from jaxntk.studies.config import check_seed
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
+from jaxntk.studies.search_options import SearchOptions, check_search
 
 COUNTS = ("params", "flops")
 OF_TRAINING = ("loss", "loss_sum", "train_accuracy", "valid_accuracy")
@@ -63,33 +63,11 @@ class Goal(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellSearchConfig(OverTrainingConfig):
+class CellSearchConfig(SearchOptions, OverTrainingConfig):
     """Search NAS-Bench-201's cells by kernels after a little training, or by other scores."""
 
     goals: tuple[str, ...] = ("lga_centred@0",)
     """Scores that a search goes by: metric@epochs, valid_accuracy@epochs, params, table:TRUTH."""
-    weights: tuple[float, ...] = ()
-    """Of the ranks of several goals; by default all 1."""
-    reference: int = 100
-    """Random cells among which the ranks of several goals are taken; every search pays for them."""
-    algorithm: Literal["random", "evolution", "genetic"] = "evolution"
-    """Random search, regularised evolution, or a genetic algorithm."""
-    evaluations: int = 100
-    """Cells that each search asks for, those asked for again too."""
-    searches: int = 5
-    """Independent searches, side by side."""
-    population: int = 10
-    """Of evolution, or of a generation of the genetic algorithm."""
-    sample: int = 3
-    """Cells that tournaments draw."""
-    search_seed: int = 0
-    """Of the searches."""
-    select: str | None = None
-    """A truth by which the last choice is made, such as digits201/valid; by default the score."""
-    finalists: int = 1
-    """Best cells by the score among which that choice is made."""
-    max_params: int | None = None
-    """Limit on the parameters of a cell's network."""
 
     @property
     def parsed(self) -> tuple[Goal, ...]:
@@ -113,32 +91,13 @@ def validate_cell_search(config: CellSearchConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
-    goals = config.parsed
-    if not goals or len(set(goals)) < len(goals):
-        raise InputError("goals", list(config.goals), "give at least one, and none twice")
-    if config.weights and (len(config.weights) != len(goals) or min(config.weights) <= 0):
-        cure = f"give {len(goals)} numbers above 0, or none"
-        raise InputError("weights", list(config.weights), cure)
+    check_search(config, config.parsed)
     validate_training(config.reading)
-    check_choice("algorithm", config.algorithm, ("random", "evolution", "genetic"))
     if len(config.batch_norms) != 1:
         raise InputError("batch_norms", list(config.batch_norms), "give one: a score is needed")
     if config.num_seeds != 1:
         raise InputError("num_seeds", config.num_seeds, "give 1: each cell is scored once")
-    at_least = {"evaluations": 1, "searches": 1, "sample": 1, "finalists": 1, "reference": 2}
-    at_least |= {"population": 2}
-    for name, least in at_least.items():
-        if getattr(config, name) < least:
-            raise InputError(name, getattr(config, name), f"give at least {least}")
-    check_seed("search_seed", config.search_seed)
     if config.archs:
         raise InputError("archs", list(config.archs), "give none: a search chooses its cells")
-    if config.select is not None:
-        if config.select not in digits201.TRUTHS:
-            Truth.parse(config.select)
-        if config.finalists < 2:
-            cure = "give at least 2 to choose from, or no select"
-            raise InputError("finalists", config.finalists, cure)
-    elif config.finalists != 1:
-        cure = "name a truth to choose by, such as digits201/valid"
-        raise InputError("select", None, cure)
+    if config.select is not None and config.select not in digits201.TRUTHS:
+        Truth.parse(config.select)

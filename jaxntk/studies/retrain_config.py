@@ -8,16 +8,12 @@ from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.spaces import autoformer, pit
 from jaxntk.studies.config import Config, check_seed, parse_arch
+from jaxntk.studies.vit_spaces import AUTOFORMERS, PIT
+from jaxntk.studies.vit_spaces import SPACES as VIT_SPACES
 from jaxntk.training.recipe import RECIPES, Recipe, named_recipe
 
-CELLS, PIT = "nasbench201", "pit"
-AUTOFORMERS = {
-    "autoformer-tiny": autoformer.TINY,
-    "autoformer-small": autoformer.SMALL,
-    "autoformer-base": autoformer.BASE,
-    "autoformer-vitbench101": autoformer.VITBENCH101,
-}
-SPACES = (CELLS, *AUTOFORMERS, PIT)
+CELLS = "nasbench201"
+SPACES = (CELLS, *VIT_SPACES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +21,8 @@ class RetrainConfig(Config):
     """Train one architecture to the end, such as the one that a search has found."""
 
     space: str = CELLS
-    """What the architecture is from: nasbench201, autoformer-tiny, -small, -base, -vitbench101, or
-    pit."""
+    """What the architecture is from: nasbench201, autoformer-tiny, -small, -base, -vitbench101,
+    digits-vit or pit."""
     arch: str
     """A cell as six digits or as the benchmark writes it, a transformer as its space writes it."""
     data: str

@@ -19,7 +19,8 @@ from jaxntk.networks.pit_classes import class_of
 from jaxntk.spaces import autoformer, nasbench201, pit
 from jaxntk.studies.config import parse_arch
 from jaxntk.studies.job import check_image_shape
-from jaxntk.studies.retrain_config import AUTOFORMERS, CELLS, PIT, RetrainConfig
+from jaxntk.studies.retrain_config import CELLS, RetrainConfig
+from jaxntk.studies.vit_spaces import AUTOFORMERS, PIT
 
 Network = NasBench201 | AutoFormer | PiT
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from jaxntk.errors import InputError
 from jaxntk.results.publish import Publication, publish
-from jaxntk.results.search_plot import search_figure
+from jaxntk.results.search_plot import Curves, search_figure
 from jaxntk.results.search_table import search_table
 from jaxntk.search import (
     Search,
@@ -139,7 +139,7 @@ def run_search_table(
         codes = np.asarray(_histories(search, seen, config, index))
         seconds = time.perf_counter() - start
         chosen = choices(codes, seen)
-        curves[name] = worth[chosen]
+        curves[name] = Curves(worth[chosen])
         entries += [_entry(name, at, chosen, worth, seconds) for at in config.evaluations]
         console.print(f"{name}: {config.searches} searches in {seconds:.1f} s", highlight=False)
     summary = {
@@ -150,10 +150,11 @@ def run_search_table(
         "worth_of_best_selected": float(worth[int(np.argmax(seen))]),
         "entries": entries,
     }
+    levels = {"best_there_is": summary["best_in_table"]}
     line = f"best in the table {worth.max():.2f}; chosen by {config.select} from all cells "
     publication = Publication(
         tables={TABLE: entries},
-        figures={FIGURE: search_figure(curves, float(worth.max()), config.report)},
+        figures={FIGURE: search_figure(curves, levels, f"{config.report}, %")},
         shown=[
             search_table(entries, config.report),
             f"{line}{summary['worth_of_best_selected']:.2f}",

@@ -4,7 +4,6 @@ A row is one network and one kernel, the NTK or one of the ViNTKs, with every me
 before the next is begun, so that a run which is killed at any moment goes on to the same rows.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ from jaxntk.data.images import load_images
 from jaxntk.data.reduced import some_classes
 from jaxntk.data.vitbench101 import Networks, load_vitbench101
 from jaxntk.errors import InputError
-from jaxntk.kernels.fourier import FourierMap, vintk_kernel
-from jaxntk.metrics import evaluate
 from jaxntk.networks.pit_classes import ShapeClass, class_of, shape_classes
 from jaxntk.networks.precision import check_x64
 from jaxntk.results.publish import Publication
@@ -34,6 +31,7 @@ from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.vintk_config import VintkConfig, validate_vintk
 from jaxntk.studies.vintk_summary import rule_entries, vintk_entries
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
+from jaxntk.studies.vit_scoring import scores_of
 
 FIGURE, TABLE, RULE = "vintk.png", "vintk.csv", "vintk_rule.csv"
 NAME = "vintk_vitbench101"
@@ -170,28 +168,12 @@ def network_rows(
         if family == "pit"
         else autoformer.to_string(arch, autoformer.VITBENCH101)
     )
-    found: dict[FourierMap | None, tuple[np.ndarray, float]] = {}
-    for variant, how in config.variants.items():
-        used: list[FourierMap | None] = []
-
-        def kernel(
-            part: FourierMap | None, used: list[FourierMap | None] = used
-        ) -> Float[np.ndarray, "n n"]:
-            used.append(part)
-            if part not in found:
-                start = time.perf_counter()
-                gram = kernels(family, arch, part)
-                found[part] = (gram, time.perf_counter() - start)
-            return found[part][0]
-
-        gram = vintk_kernel(kernel, how)
-        seconds = sum(found[part][1] for part in used)
-        start = time.perf_counter()
-        scores = evaluate(gram, study.batch.y, config.metrics, kernel_dtype=config.dtype)
+    every = scores_of(kernels, family, arch, config.variants, study.batch.y, config.metrics)
+    for kernel, scores, seconds in every:
         yield {
             "set": name,
             "name": networks.names[at],
-            "kernel": variant,
+            "kernel": kernel,
             "arch": text,
             "metrics": {each: score.to_json() for each, score in scores.items()},
             "params": int(study.costs[name]["params"][at]),
@@ -202,7 +184,7 @@ def network_rows(
             "dtype": config.dtype,
             "num_images": config.num_images,
             "image_size": config.image_size,
-            "seconds": seconds + time.perf_counter() - start,
+            "seconds": seconds,
         }
 
 

@@ -13,10 +13,12 @@ from tests.tiny_runs import REPOSITORY
 # Scripts with a command line of their own.
 WITHOUT_CONFIGURATION = (
     "digits201",
+    "digits_vit",
     "frequency_bias",
     "kernel_dynamics",
     "lga_over_training",
     "search_cells",
+    "search_vits",
     "search_tables",
     "vintk_vitbench101",
 )

@@ -1,0 +1,73 @@
+"""Can kernels guide a search for vision transformers? Searches by ViNTK, NTK and what costs less.
+
+What      five searches at once ask for transformers; a score of each is read off its NTK, off a
+          ViNTK (a reconstruction: see jaxntk/kernels/fourier.py), or off a table, and what counts
+          is the test accuracy of the choice. Beside it stand what costs nothing: a random
+          transformer, and the largest of as many random ones.
+Paper     Zhou and Zhu, ICASSP 2024, arXiv 2405.04536 (search of transformers by ViNTK).
+Needs     digits-vit: nothing. Other spaces: images, such as --data npz:FILE or tfds:NAME.
+Time      TIME
+Command   a genetic algorithm by the default ViNTK, and by the NTK:
+          python experiments/search_vits.py genetic-vintk --out runs/search_vits_vintk
+          python experiments/search_vits.py genetic-ntk --out runs/search_vits_ntk
+          with a limit, and the best by validation accuracy of ten:
+          python experiments/search_vits.py genetic-vintk --out runs/search_vits_limited
+            --max-params 10000 --select digits_vit/valid --finalists 10
+          AutoFormer's space, which no table knows:
+          python experiments/search_vits.py genetic-vintk --out runs/search_tiny
+            --space autoformer-tiny --data npz:cifar100_5k1k.npz --image-size 112 --patch-size 16
+            --num-images 32 --searches 1 --max-params 6000000
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxntk.studies.script import run_preset
+from jaxntk.studies.vit_search import run_vit_search
+from jaxntk.studies.vit_search_config import VitSearchConfig
+
+
+@dataclass(frozen=True)
+class Options:
+    """Search for vision transformers."""
+
+    out: Path
+    """Folder of the run; the same folder again resumes it."""
+    config: Annotated[VitSearchConfig, tyro.conf.arg(name="")]
+    """What is searched, and by what."""
+
+
+def _preset(name: str, **changes: Any) -> Options:
+    return Options(Path(f"runs/search_vits_{name}"), VitSearchConfig(**changes))
+
+
+PRESETS = {
+    "genetic-vintk": (
+        "genetic algorithm, condition number of the default ViNTK",
+        _preset("vintk"),
+    ),
+    "genetic-ntk": (
+        "genetic algorithm, condition number of the NTK",
+        _preset("ntk", goals=("condition_number@ntk",)),
+    ),
+    "random-vintk": (
+        "random search, condition number of the default ViNTK",
+        _preset("random_vintk", algorithm="random"),
+    ),
+    "genetic-params": (
+        "genetic algorithm, number of parameters",
+        _preset("params", goals=("params",)),
+    ),
+    "genetic-table": (
+        "genetic algorithm, validation accuracy from the table",
+        _preset("table", goals=("table:digits_vit/valid",)),
+    ),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(run_preset(PRESETS, __doc__, run_vit_search))

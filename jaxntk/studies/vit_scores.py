@@ -1,0 +1,179 @@
+"""Scores of vision transformers that a search asks for: each is scored once, whoever asks for it.
+
+A row of ``scores.jsonl`` is one architecture and one kernel.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int
+from rich.console import Console
+
+from jaxntk.data.batches import make_batch, resized, standardize
+from jaxntk.data.digits_vit import load_digits_vit
+from jaxntk.data.images import load_images
+from jaxntk.metrics import METRICS, Score
+from jaxntk.networks.precision import check_x64
+from jaxntk.results.rows import append_row
+from jaxntk.studies.guided_search import LookUp
+from jaxntk.studies.run_folder import SCORES, digest_of, rows_by_key
+from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
+from jaxntk.studies.vit_scoring import scores_of
+from jaxntk.studies.vit_search_config import TABLE, VitGoal, VitSearchConfig
+from jaxntk.studies.vit_spaces import AUTOFORMERS, TransformerSpace
+
+KEYS = ("arch", "kernel")
+"""Fields that identify a row."""
+
+
+def look_up(truth: str) -> LookUp:
+    """Returns the look-up of accuracies in the table that comes with the package.
+
+    Args:
+        truth: such as ``digits_vit/test``.
+
+    Returns:
+        ``archs -> accuracies`` in percent.
+    """
+    table, split = load_digits_vit(), truth.split("/")[1]
+    return lambda archs: table.accuracy(archs, split)
+
+
+class VitScores:
+    """Scores any transformers by the goals of a configuration; keeps what was scored, on disk."""
+
+    def __init__(self, config: VitSearchConfig, out: Path, console: Console) -> None:
+        """Loads data; compiles nothing yet.
+
+        Args:
+            config: the configuration.
+            out: folder of the run.
+            console: told of what is compiled.
+
+        Raises:
+            InputError: anything wrong with the data.
+        """
+        check_x64(config.dtype)
+        self.config, self.space, self._out = config, TransformerSpace(config.space), out
+        dataset, _ = standardize(load_images(config.data, data_dir=config.data_dir))
+        chosen = make_batch(dataset, config.num_images, split=config.split, seed=config.batch_seed)
+        side = config.image_size or chosen.x.shape[1]
+        self._batch = chosen if side == chosen.x.shape[1] else resized(chosen, side)
+        self.costs = partial(
+            self.space.costs,
+            image_size=side,
+            in_channels=chosen.x.shape[-1],
+            num_classes=dataset.num_classes,
+            patch_size=config.patch_size,
+        )
+        # Not of the resized images, whose last bits depend on the device.
+        self.digest = digest_of(chosen.x, chosen.y)
+        settings: dict[str, Any] = {"patch_size": config.patch_size}
+        if config.space in AUTOFORMERS:
+            settings["space"] = AUTOFORMERS[config.space]
+        for name in ("outputs", "dtype", "matmul_precision", "tile", "num_shape_classes"):
+            settings[name] = getattr(config, name)
+        for name in ("init_seed", "feature_seed"):
+            settings[name] = getattr(config, name)
+        self._kernels = ViTKernels(
+            ViTSettings(num_classes=dataset.num_classes, **settings),
+            self._batch.x,
+            lambda line: console.print(line, highlight=False),
+        )
+        self._found: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def resume(self) -> None:
+        """Reads what was scored before in the folder of the run.
+
+        Raises:
+            InputError: damaged rows.
+        """
+        for (arch, kernel), row in rows_by_key(self._out / SCORES, KEYS).items():
+            self._found.setdefault(arch, {})[kernel] = row
+
+    @property
+    def scored(self) -> int:
+        """Architectures whose kernels were computed."""
+        return len(self._found)
+
+    def form(self, arch: Int[np.ndarray, " genes"]) -> str:
+        """Names an architecture whatever its dormant genes.
+
+        Args:
+            arch: an encoding.
+
+        Returns:
+            The same for encodings of one network.
+        """
+        return self.space.to_string(arch)
+
+    def seconds(self, arch: Int[np.ndarray, " genes"]) -> float:
+        """Says what the kernels of an architecture took.
+
+        Args:
+            arch: one that was scored.
+
+        Returns:
+            Seconds; the first of each program have the compilation in them.
+        """
+        rows = self._found.get(self.form(arch), {}).values()
+        return sum((row["seconds"] for row in rows), 0.0)
+
+    def __call__(self, archs: Int[np.ndarray, "num genes"]) -> Float64[np.ndarray, "num goals"]:
+        """Scores architectures, every goal in its good direction; NaN where a score is invalid.
+
+        Args:
+            archs: the encodings.
+
+        Returns:
+            A row an architecture.
+
+        Raises:
+            InputError: a kernel that does not fit into memory, or a folder that cannot be written.
+        """
+        for arch in archs:
+            self._compute(arch)
+        return np.stack([self._column(goal, archs) for goal in self.config.parsed], axis=1)
+
+    def _compute(self, arch: Int[np.ndarray, " genes"]) -> None:
+        known = self._found.get(self.form(arch), {})
+        missing = {name: how for name, how in self.config.variants.items() if name not in known}
+        if not missing:
+            return
+        config, name = self.config, self.form(arch)
+        own = self.space.canonical(arch[None])[0]
+        counts = self.costs(own[None])
+        every = scores_of(
+            self._kernels, self.space.family, own, missing, self._batch.y, config.metrics
+        )
+        for kernel, scores, seconds in every:
+            row = {
+                "arch": name,
+                "kernel": kernel,
+                "metrics": {each: score.to_json() for each, score in scores.items()},
+                "params": int(counts.params[0]),
+                "flops": int(counts.flops[0]),
+                "init_seed": config.init_seed,
+                "feature_seed": config.feature_seed,
+                "outputs": config.outputs,
+                "dtype": config.dtype,
+                "num_images": config.num_images,
+                "image_size": self._batch.x.shape[1],
+                "seconds": seconds,
+            }
+            append_row(self._out / SCORES, row)
+            self._found.setdefault(name, {})[kernel] = row
+
+    def _column(
+        self, goal: VitGoal, archs: Int[np.ndarray, "num genes"]
+    ) -> Float64[np.ndarray, " num"]:
+        if goal.name.startswith(TABLE):
+            return look_up(goal.name.removeprefix(TABLE))(archs)
+        if goal.kernel is None:
+            return np.asarray(getattr(self.costs(archs), goal.name), np.float64)
+        sign = 1.0 if METRICS[goal.name].higher_is_better else -1.0
+        rows = [self._found[self.form(arch)][goal.kernel] for arch in archs]
+        scores = [Score.from_json(row["metrics"][goal.name]) for row in rows]
+        return np.array([sign * s.value if s.valid else np.nan for s in scores], np.float64)

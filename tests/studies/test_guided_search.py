@@ -1,0 +1,199 @@
+"""What guided searches are told and choose, with scores that cost nothing."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxntk.errors import InputError
+from jaxntk.results.rows import read_json
+from jaxntk.results.transformer_plot import transformer_figure
+from jaxntk.search import SearchSpace
+from jaxntk.spaces.vit_cost import ViTCosts
+from jaxntk.studies.guided_search import (
+    HISTORY,
+    Searchable,
+    choices_of,
+    keeps_limits,
+    limited_by_table,
+    run_guided_search,
+    search_in_step,
+    told_of,
+)
+from jaxntk.studies.search_options import ALGORITHMS, SearchOptions, check_search
+
+SIZES = (3, 4, 2)
+EVERYTHING = np.indices(SIZES).reshape(3, -1).T.astype(np.int32)
+OPTIONS = SearchOptions(goals=("score",), evaluations=12, searches=3, population=4)
+
+
+def worth(archs):
+    """Larger genes are better; the last one is of no importance."""
+    return 50.0 + 4 * archs[:, 0] + archs[:, 1]
+
+
+def costs(archs):
+    count = 10 + archs.sum(axis=1)
+    return ViTCosts(count, 100 * count, count, count)
+
+
+class Remembered:
+    """Scores that count how often they are asked; one option always fails."""
+
+    def __init__(self, *functions):
+        self.functions, self.known = functions, {}
+
+    def resume(self):
+        pass
+
+    def form(self, arch):
+        return str(arch[:2].tolist())
+
+    def seconds(self, arch):
+        return 1.0 + int(arch[0])
+
+    @property
+    def scored(self):
+        return len(self.known)
+
+    def __call__(self, archs):
+        for arch in archs:
+            self.known[self.form(arch)] = self.known.get(self.form(arch), 0) + 1
+        values = np.stack([function(archs) for function in self.functions], axis=1)
+        values[archs[:, 1] == 3] = np.nan
+        return values
+
+
+def searchable(scores=None, options=OPTIONS, **changes):
+    whole = Searchable(
+        name="guided",
+        space=limited_by_table(SearchSpace(SIZES), EVERYTHING, costs, options),
+        scores=scores or Remembered(worth),
+        describe=lambda arch: {"arch": str(arch.tolist())},
+        draw=lambda arch, title: transformer_figure((4,), (2,), (8,), title),
+        costs=costs,
+        digest="0" * 64,
+        of="accuracy",
+        truth=worth,
+        select=None,
+        everything=EVERYTHING,
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def searched(options=OPTIONS, space=None):
+    return search_in_step(options, space or searchable(), Console(file=io.StringIO()))
+
+
+def run(out, options=OPTIONS, space=None):
+    console = Console(file=io.StringIO(), width=140)
+    summary = run_guided_search(
+        options, space or searchable(), lambda _: None, out, command="again", console=console
+    )
+    return summary, console.file.getvalue()
+
+
+def test_failures_have_no_rank():
+    options = dataclasses.replace(OPTIONS, goals=("a", "b"), weights=(1.0, 3.0))
+    reference = np.array([[1.0, 5.0], [2.0, np.nan], [3.0, 6.0]])
+    told = told_of(options, np.array([[2.5, 7.0], [np.nan, 7.0], [0.0, 5.5]]), reference)
+    assert told[0] == pytest.approx((200 / 3 + 3 * 100) / 4)
+    assert np.isnan(told[1])
+    assert told[2] == pytest.approx((0 + 3 * 200 / 3) / 4)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_is_asked_is_told_and_paid_once(algorithm):
+    found = searched(dataclasses.replace(OPTIONS, algorithm=algorithm))
+    assert found.archs.shape == (3, 12, 3)
+    flat = found.archs.reshape(-1, 3)
+    wanted = np.where(flat[:, 1] == 3, np.nan, worth(flat))
+    np.testing.assert_array_equal(found.scores.reshape(-1), wanted)
+    for archs, seconds in zip(found.archs, found.seconds, strict=True):
+        distinct = {tuple(arch[:2].tolist()) for arch in archs}
+        assert seconds.sum() == sum(1 + first for first, _ in distinct)
+    assert found.reference_seconds == 0
+
+
+def test_choices_are_the_best_so_far():
+    archs = np.array([[0, 3, 0], [1, 0, 0], [0, 1, 0], [1, 0, 1], [2, 2, 0]], np.int32)
+    told = np.array([np.nan, 4.0, 1.0, 4.0, 9.0])
+    space = searchable()
+    found = choices_of(archs, told, space, 1)
+    np.testing.assert_array_equal(found, archs[[0, 1, 1, 1, 4]])
+    disliked = dataclasses.replace(space, select=lambda few: -worth(few))
+    found = choices_of(archs, told, disliked, 2)
+    # Of the two best functions the worse one; that of number 3 is that of number 1.
+    np.testing.assert_array_equal(found, archs[[0, 0, 2, 2, 1]])
+
+
+def test_several_goals_pay_for_their_reference():
+    options = dataclasses.replace(OPTIONS, goals=("a", "b"), reference=5)
+    found = searched(options, searchable(Remembered(worth, lambda archs: -worth(archs))))
+    assert found.reference_seconds > 0
+    # Opposite goals of equal weight leave nothing to choose.
+    valid = found.scores[np.isfinite(found.scores)]
+    assert np.ptp(valid) <= 100 / 5, valid
+
+
+def test_a_summary_and_its_files(tmp_path):
+    summary, shown = run(tmp_path / "run")
+    assert summary["levels"]["best_there_is"] == worth(EVERYTHING).max()
+    assert summary["levels"]["random"] == pytest.approx(worth(EVERYTHING).mean())
+    for entry in summary["searches"]:
+        assert entry["regret"] == summary["levels"]["best_there_is"] - entry["accuracy"]
+        assert entry["accuracy"] == entry["score"]
+    assert summary["mean"] == pytest.approx(np.mean([e["accuracy"] for e in summary["searches"]]))
+    assert "largest of as many random ones" in shown.replace("\n", " ")
+    with np.load(tmp_path / "run" / HISTORY) as file:
+        assert file["archs"].shape == (3, 12, 3)
+    for picture in ("search.png", "best.png"):
+        assert (tmp_path / "run" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_is_said_of_accuracy_where_none_is_known(tmp_path):
+    space = searchable(of="score", truth=None, everything=None)
+    summary, _ = run(tmp_path / "run", space=space)
+    assert summary["levels"] == {}
+    assert all("accuracy" not in entry for entry in summary["searches"])
+    found = searched()
+    assert summary["mean"] == pytest.approx(np.nanmax(found.scores, axis=1).mean())
+
+
+def test_searches_that_only_fail_say_so(tmp_path):
+    space = searchable(Remembered(lambda archs: np.full(len(archs), np.nan)), truth=None)
+    summary, shown = run(tmp_path / "run", space=space)
+    assert summary["mean"] is None
+    assert "no search found a valid score" in shown
+    assert read_json(tmp_path / "run" / "summary.json")["searches"][0]["score"] is None
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("limit", [{"max_params": 12}, {"max_flops": 1150}])
+def test_limits_are_never_violated(algorithm, limit):
+    options = dataclasses.replace(OPTIONS, algorithm=algorithm, evaluations=40, **limit)
+    found = searched(options, searchable(options=options))
+    assert keeps_limits(found.archs.reshape(-1, 3), costs, options).all()
+    assert len(np.unique(found.archs.reshape(-1, 3), axis=0)) > 3
+
+
+def test_an_impossible_limit_is_refused():
+    with pytest.raises(InputError, match="limits: got none of 100,000"):
+        searchable(options=dataclasses.replace(OPTIONS, max_params=9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"weights": (1.0, 2.0)}, "weights: got"),
+        ({"evaluations": 0}, "evaluations: got 0"),
+        ({"max_params": 0}, "max_params: got 0"),
+        ({"finalists": 3}, "select: got None"),
+        ({"select": "digits201/valid"}, "finalists: got 1"),
+    ],
+)
+def test_bad_options_are_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        check_search(dataclasses.replace(OPTIONS, **changes), ("score",))
