@@ -16,7 +16,7 @@ Command   a genetic algorithm by the default ViNTK, and by the NTK:
           AutoFormer's space, which no table knows:
           python experiments/search_vits.py genetic-vintk --out runs/search_tiny
             --space autoformer-tiny --data npz:cifar100_5k1k.npz --image-size 112 --patch-size 16
-            --num-images 32 --searches 1 --max-params 6000000
+            --num-images 32 --dtype float32 --searches 1 --max-params 6000000
 """
 
 import sys
@@ -42,7 +42,9 @@ class Options:
 
 
 def _preset(name: str, **changes: Any) -> Options:
-    return Options(Path(f"runs/search_vits_{name}"), VitSearchConfig(**changes))
+    # In float32, or of more images, these networks' kernels have no condition number to speak of.
+    config = VitSearchConfig(dtype="float64", num_images=16, **changes)
+    return Options(Path(f"runs/search_vits_{name}"), config)
 
 
 PRESETS = {
@@ -57,6 +59,10 @@ PRESETS = {
     "random-vintk": (
         "random search, condition number of the default ViNTK",
         _preset("random_vintk", algorithm="random"),
+    ),
+    "genetic-trace": (
+        "genetic algorithm, trace of the NTK",
+        _preset("trace", goals=("trace@ntk",)),
     ),
     "genetic-params": (
         "genetic algorithm, number of parameters",

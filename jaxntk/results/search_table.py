@@ -50,7 +50,16 @@ def chosen_table(summary: Mapping[str, Any]) -> Table:
         worth = (f"{each['accuracy']:.2f}", f"{each['regret']:.2f}") if known else ()
         tail = (str(each["distinct"]), f"{each['seconds']:.1f}")
         table.add_row(each["arch"], score, *worth, *tail)
-    table.caption = _caption(summary)
+    failed, told = summary["scores_failed"], summary["scores_told"]
+    lines = [_caption(summary)]
+    if failed:
+        lines.append(f"{failed} of {told} scores failed: scores.jsonl says why")
+    if failed > told / 2:
+        lines.append(
+            "the choices are little more than the first that were asked for; condition numbers "
+            "ask for --dtype float64 or for fewer images"
+        )
+    table.caption = "\n".join(lines)
     return table
 
 

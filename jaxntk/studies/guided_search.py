@@ -216,6 +216,8 @@ def run_guided_search(
         "of": searchable.of,
         "levels": levels,
         "architectures_scored": searchable.scores.scored,
+        "scores_failed": int((~np.isfinite(found.scores)).sum()),
+        "scores_told": found.scores.size,
         "seconds_of_this_call": time.perf_counter() - start,
     }
     write_bytes_atomic(out / HISTORY, archive(found._asdict()))
@@ -387,6 +389,7 @@ def _entries(
         if searchable.truth is not None:
             entry["accuracy"] = float(searchable.truth(arch[None])[0])
             entry["regret"] = None if best is None else best - entry["accuracy"]
+        entry["failed"] = int((~np.isfinite(told)).sum())
         entry["distinct"] = len({searchable.scores.form(each) for each in archs})
         entry["seconds"] = float(seconds.sum() + found.reference_seconds)
         entries.append(entry)

@@ -145,6 +145,7 @@ def test_a_summary_and_its_files(tmp_path):
     for entry in summary["searches"]:
         assert entry["regret"] == summary["levels"]["best_there_is"] - entry["accuracy"]
         assert entry["accuracy"] == entry["score"]
+        assert 0 <= entry["failed"] < 12
     assert summary["mean"] == pytest.approx(np.mean([e["accuracy"] for e in summary["searches"]]))
     assert "largest of as many random ones" in shown.replace("\n", " ")
     with np.load(tmp_path / "run" / HISTORY) as file:
@@ -167,6 +168,8 @@ def test_searches_that_only_fail_say_so(tmp_path):
     summary, shown = run(tmp_path / "run", space=space)
     assert summary["mean"] is None
     assert "no search found a valid score" in shown
+    assert "36 of 36 scores failed" in shown
+    assert summary["searches"][0]["failed"] == 12
     assert read_json(tmp_path / "run" / "summary.json")["searches"][0]["score"] is None
 
 
