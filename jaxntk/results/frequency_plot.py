@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxntk.results import theme
 from jaxntk.results.frequency_table import by_model
@@ -42,11 +43,12 @@ def frequency_figure(rows: Rows, times: Sequence[float]) -> Figure:
     for ax, title, xlabel in (
         (power, "power, over the mean of the lower half", waves),
         (visibility, "part of the kernel that moves with the wave", waves),
-        (learned, "time until half is learned", waves),
+        (learned, f"time until half is learned (no point: later than {times[-1]:g})", waves),
         (rings, "power per energy of rings of images, over the lowest", "ring"),
     ):
         theme.style_axes(ax, title=title, xlabel=xlabel)
-        ax.set_yscale("linear" if ax is visibility else "log")
+        ax.set_yscale("log")
+    rings.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = power.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
