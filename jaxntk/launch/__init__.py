@@ -1,0 +1,1 @@
+"""Starts experiments on other machines: the exact commands first, then their execution."""
