@@ -64,7 +64,8 @@ def search_figure(curves: Mapping[str, Curves], levels: Mapping[str, float], rep
     theme.style_axes(panels[0], xlabel="evaluations", ylabel=report)
     if timed:
         theme.style_axes(panels[1], xlabel="seconds", ylabel="")
-    panels[0].legend(loc="lower right", fontsize=8, frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
 
 

@@ -41,7 +41,7 @@ def transformer_figure(
     theme.style_axes(
         ax,
         title=title,
-        xlabel="block; blue: embedding, cut into heads; grey: hidden units of the MLP",
+        xlabel="block (blue: embedding, cut into heads; grey: MLP)",
         grid="",
         spines=(),
     )

@@ -156,7 +156,8 @@ def network_rows(
         at: number of the network.
 
     Yields:
-        A row a kernel. Its seconds are those of the kernels it is made of and of its metrics.
+        A row a kernel. Its seconds are those of the kernels it is made of and of its metrics,
+        compilation apart.
 
     Raises:
         InputError: a kernel does not fit into memory.

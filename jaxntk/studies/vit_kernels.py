@@ -135,6 +135,28 @@ class ViTKernels:
             InputError: an unknown family, not an architecture, images that patches do not fit, or
                 a kernel that does not fit into memory.
         """
+        executable, params, parts = self._ready(family, arch, how)
+        return np.asarray(executable(params, parts, jnp.asarray(arch, jnp.int32)))
+
+    def prepare(
+        self, family: str, arch: Int[np.ndarray, " genes"], how: FourierMap | None = None
+    ) -> None:
+        """Compiles and draws what the kernel of an architecture needs, so that it can be timed.
+
+        Args:
+            family: as of a call, as are the next two.
+            arch: its encoding.
+            how: what the network sees instead of images.
+
+        Raises:
+            InputError: as a call does.
+        """
+        self._ready(family, arch, how)
+
+    def _ready(
+        self, family: str, arch: Int[np.ndarray, " genes"], how: FourierMap | None
+    ) -> tuple[Callable[[Any, Array, Array], Array], Any, Array]:
+        """Returns a program with its parameters and what the network sees."""
         check_choice("family", family, FAMILIES)
         parts = self._parts(family, how)
         network = self._network(family, arch, how)
@@ -144,9 +166,7 @@ class ViTKernels:
                 self._programs.pop(next(iter(self._programs)))
             self._programs[key] = self._compile(network, parts.shape)
             self._compiled.append(self._programs[key].compile_seconds)
-        params = self._draw(network, parts.shape[2:])
-        executable = self._programs[key].executable
-        return np.asarray(executable(params, parts, jnp.asarray(arch, jnp.int32)))
+        return self._programs[key].executable, self._draw(network, parts.shape[2:]), parts
 
     def on(self, x: Float[np.ndarray, "n s s c"]) -> "ViTKernels":
         """Returns the same kernels of other images; what is compiled and drawn is shared.

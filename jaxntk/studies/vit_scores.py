@@ -116,7 +116,7 @@ class VitScores:
             arch: one that was scored.
 
         Returns:
-            Seconds; the first of each program have the compilation in them.
+            Seconds, compilation apart.
         """
         rows = self._found.get(self.form(arch), {}).values()
         return sum((row["seconds"] for row in rows), 0.0)

@@ -25,7 +25,7 @@ def test_seconds_have_a_panel_of_their_own(seconds, panels):
     figure = search_figure({"evolution": Curves(VALUES, seconds)}, levels, "accuracy, %")
     assert len(figure.axes) == panels
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), VALUES.mean(axis=0))
-    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["evolution", "best there is", "a random one"]
 
 

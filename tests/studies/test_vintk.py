@@ -73,6 +73,7 @@ def asked(monkeypatch):
         return quick_kernel(family, arch, how, len(self.x))
 
     monkeypatch.setattr(ViTKernels, "__call__", call)
+    monkeypatch.setattr(ViTKernels, "prepare", lambda *_arguments: None)
     monkeypatch.setattr(vintk_summary, "RESAMPLES", 100)
     return calls
 

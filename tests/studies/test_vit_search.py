@@ -46,6 +46,7 @@ def asked(monkeypatch):
         return (rows @ rows.T).astype(np.float32)
 
     monkeypatch.setattr(ViTKernels, "__call__", call)
+    monkeypatch.setattr(ViTKernels, "prepare", lambda *_arguments: None)
     return calls
 
 
