@@ -121,7 +121,17 @@ def architectures() -> Int32[np.ndarray, "num genes"]:
 
 
 def codes(archs: Int[np.ndarray, "num genes"]) -> Int[np.ndarray, " num"]:
-    """Numbers all vectors of genes, the last gene fastest."""
+    """Numbers all vectors of genes, the last gene fastest.
+
+    Args:
+        archs: one encoding a row.
+
+    Returns:
+        A number each.
+
+    Raises:
+        InputError: not encodings of the space.
+    """
     checked = genes.check_genes(archs, SPACE.sizes)
     return np.asarray(np.ravel_multi_index(tuple(checked.T), SPACE.sizes))
 
@@ -179,7 +189,11 @@ def read_table(path: Path) -> DigitsViTTable:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return DigitsViTTable(unpack({name: file[name] for name in file.files}, IMAGES))
+            trainings = unpack({name: file[name] for name in file.files}, IMAGES)
+            there = np.unique(trainings.subject)
+            if not np.array_equal(there, np.arange(len(architectures()))):
+                raise ValueError(f"trainings of {len(there)} others than its architectures")
+            return DigitsViTTable(trainings)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError("table", f"{path} ({error})", "install the package anew") from error
 

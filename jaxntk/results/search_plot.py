@@ -103,11 +103,12 @@ def _band(
     colour: str,
     name: str,
 ) -> None:
-    known = np.isfinite(values).all(axis=0)
+    # A search that knows nothing yet is not in the mean.
+    known = np.isfinite(values).any(axis=0)
     x, values = x[known], values[:, known]
-    ax.plot(x, values.mean(axis=0), color=colour, linewidth=1.6, label=name)
+    ax.plot(x, np.nanmean(values, axis=0), color=colour, linewidth=1.6, label=name)
     if len(values) > 1 and values.shape[1]:
-        low, high = np.percentile(values, (25, 75), axis=0)
+        low, high = np.nanpercentile(values, (25, 75), axis=0)
         ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
@@ -116,7 +117,7 @@ def _zoom(ax: Axes, curves: Mapping[str, Curves], levels: Mapping[str, float]) -
     shown = list(levels.values())
     for each in curves.values():
         late = each.values[:, min(9, each.values.shape[1] - 1) :]
-        shown += late[:, np.isfinite(late).all(axis=0)].mean(axis=0).tolist()
+        shown += np.nanmean(late[:, np.isfinite(late).any(axis=0)], axis=0).tolist()
     if shown and max(shown) > min(shown):
         margin = 0.1 * (max(shown) - min(shown))
         ax.set_ylim(min(shown) - margin, max(shown) + margin)

@@ -47,20 +47,24 @@ def chosen_table(summary: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for each in summary["searches"]:
         score = "none valid" if each["score"] is None else f"{each['score']:.4g}"
-        worth = (f"{each['accuracy']:.2f}", f"{each['regret']:.2f}") if known else ()
+        worth = [_two(each[name]) for name in ("accuracy", "regret")] if known else []
         tail = (str(each["distinct"]), f"{each['seconds']:.1f}")
         table.add_row(each["arch"], score, *worth, *tail)
     failed, told = summary["scores_failed"], summary["scores_told"]
     lines = [_caption(summary)]
     if failed:
         lines.append(f"{failed} of {told} scores failed: scores.jsonl says why")
-    if failed > told / 2:
-        lines.append(
-            "the choices are little more than the first that were asked for; condition numbers "
-            "ask for --dtype float64 or for fewer images"
-        )
+    without = summary["searches_without_score"]
+    if without:
+        lines.append(f"{without} of {len(summary['searches'])} searches found no valid score")
+    if failed > told / 2 and any("condition_number" in goal for goal in summary["goals"]):
+        lines.append("condition numbers may ask for --dtype float64, or for fewer images")
     table.caption = "\n".join(lines)
     return table
+
+
+def _two(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _caption(summary: Mapping[str, Any]) -> str:

@@ -318,9 +318,21 @@ def mutate(key: PRNGKeyArray, arch: GenesLike, space: Space = TINY) -> Int32[Arr
         InputError: not an encoding of the space.
     """
     parent = genes.on_device(arch, space.sizes, "arch")
-    blocks = jnp.arange(space.max_depth) < jnp.asarray(space.depths)[parent[1]]
-    active = jnp.concatenate([jnp.ones(2, bool), blocks, blocks])
-    return genes.mutate(key, parent, space.sizes, active)
+    return genes.mutate(key, parent, space.sizes, active_genes(parent, space))
+
+
+def active_genes(arch: Int32[Array, " genes"], space: Space = TINY) -> Bool[Array, " genes"]:
+    """Tells which genes count: those of blocks that are there. Works under ``jit`` and ``vmap``.
+
+    Args:
+        arch: an encoding.
+        space: that it belongs to.
+
+    Returns:
+        A flag for each gene.
+    """
+    blocks = jnp.arange(space.max_depth) < jnp.asarray(space.depths)[arch[1]]
+    return jnp.concatenate([jnp.ones(2, bool), blocks, blocks])
 
 
 def crossover(

@@ -19,7 +19,7 @@ from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score
 from jaxntk.results.rows import append_row
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.cell_search_config import TABLE, CellSearchConfig, Goal
+from jaxntk.studies.cell_search_config import CellSearchConfig, Goal
 from jaxntk.studies.over_training import prepare
 from jaxntk.studies.over_training_rows import (
     CHECKPOINTS,
@@ -29,6 +29,7 @@ from jaxntk.studies.over_training_rows import (
     compile_programs,
 )
 from jaxntk.studies.run_folder import SCORES, rows_by_key
+from jaxntk.studies.search_options import TABLE
 from jaxntk.studies.truth import find_table, table_look_up
 
 Rows = dict[int, dict[str, Any]]

@@ -14,13 +14,11 @@ from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.cell_scores import CellScores
 from jaxntk.studies.cell_search_config import CellSearchConfig, validate_cell_search
-from jaxntk.studies.guided_search import (
-    Searchable,
-    keeps_limits,
-    limited_by_table,
-    run_guided_search,
-)
+from jaxntk.studies.devices import join_named
+from jaxntk.studies.guided_search import run_guided_search
 from jaxntk.studies.search_table import CELLS
+from jaxntk.studies.searchable import Searchable, keeps_limits, limited_by_table, own_folder
+from jaxntk.studies.shared_scores import shared
 from jaxntk.studies.truth import find_table, table_look_up
 
 NAME = "cell_search"
@@ -47,6 +45,7 @@ def run_cell_search(
             cell keeps.
     """
     validate_cell_search(config)
+    join_named(config.processes)
     cells = searchable_cells(config, out, console)
     return run_guided_search(
         config, cells, validate_cell_search, out, command=command, console=console
@@ -67,7 +66,7 @@ def searchable_cells(config: CellSearchConfig, out: Path, console: Console) -> S
     Raises:
         InputError: anything wrong with the data or a table, or a limit that no cell keeps.
     """
-    scores = CellScores(config, out, console)
+    scores = CellScores(config, own_folder(out), console)
     side = scores.study.x_train.shape[1]
     costs = partial(nasbench201.population_costs, **scores.study.job.sizes, image_size=side)
     cells = nasbench201.enumerate_space()
@@ -78,7 +77,7 @@ def searchable_cells(config: CellSearchConfig, out: Path, console: Console) -> S
     return Searchable(
         name=NAME,
         space=limited_by_table(CELLS, cells, costs, config),
-        scores=scores,
+        scores=shared(scores),
         describe=_describe,
         draw=_draw,
         costs=costs,

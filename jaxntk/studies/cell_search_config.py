@@ -8,11 +8,9 @@ from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
-from jaxntk.studies.search_options import SearchOptions, check_search
+from jaxntk.studies.search_options import COUNTS, TABLE, SearchOptions, check_search
 
-COUNTS = ("params", "flops")
 OF_TRAINING = ("loss", "loss_sum", "train_accuracy", "valid_accuracy")
-TABLE = "table:"
 
 
 class Goal(NamedTuple):

@@ -24,8 +24,8 @@ TRUTH_SEED = 10**9
 """Trainings for a ground truth have this seed and those that follow, so that none of them begins
 from weights that a cell is scored with."""
 
-# Where files lie, not what is computed: a run may be resumed with them elsewhere.
-LOCATIONS = ("data_dir", "table")
+# Where files lie and who computes, not what: a run may be resumed with them elsewhere.
+LOCATIONS = ("data_dir", "table", "processes")
 
 _Config = TypeVar("_Config", bound="Config")
 

@@ -4,6 +4,7 @@ A computation is cut into equal parts; each device computes its parts with the s
 devices of one machine as on those of several processes that were joined by :func:`join_processes`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,6 +44,28 @@ def join_processes(address: str, num_processes: int, process_id: int) -> None:
     # Only asked for on CPU, where there is a choice.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, num_processes, process_id)
+
+
+def join_named(processes: str | None) -> None:
+    """Makes this process one of several, as a configuration names them.
+
+    Args:
+        processes: ``auto`` where JAX finds the others by itself, ``HOST:PORT/I/N`` for process I of
+            N, counted from 1, of which the first listens at HOST:PORT; None for one process.
+
+    Raises:
+        InputError: the text is none of these.
+    """
+    if processes is None:
+        return
+    if processes == "auto":
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize()
+        return
+    found = re.fullmatch(r"([^/\s]+:\d+)/(\d+)/(\d+)", processes)
+    if found is None or not 1 <= int(found[2]) <= int(found[3]):
+        raise InputError("processes", processes, "give auto, or HOST:PORT/I/N with I from 1 to N")
+    join_processes(found[1], int(found[3]), int(found[2]) - 1)
 
 
 def population_mesh(devices: Devices | None = None) -> Mesh:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from jaxntk.errors import InputError, check_choice
 from jaxntk.search import (
     Search,
@@ -14,6 +16,9 @@ from jaxntk.search import (
 )
 from jaxntk.studies.config import Config, check_seed
 
+COUNTS = ("params", "flops")
+TABLE = "table:"
+"""Goals that need no network, and how those begin that a table knows."""
 ALGORITHMS = ("random", "evolution", "genetic")
 
 
@@ -48,6 +53,9 @@ class SearchOptions(Config):
     """Limit on the parameters of the network."""
     max_flops: int | None = None
     """Limit on its FLOPs, those of one image."""
+    processes: str | None = None
+    """Several processes that share the scoring, each started with the same command: auto on TPU
+    slices and under SLURM, else HOST:PORT/I/N, where the first of N processes listens."""
 
 
 AnySearch = TypeVar("AnySearch", bound=SearchOptions)
@@ -66,8 +74,11 @@ def check_search(options: SearchOptions, goals: Sequence[Any]) -> None:
     """
     if not goals or len(set(goals)) < len(goals):
         raise InputError("goals", list(options.goals), "give at least one, and none twice")
-    if options.weights and (len(options.weights) != len(goals) or min(options.weights) <= 0):
-        cure = f"give {len(goals)} numbers above 0, or none"
+    weights = np.array(options.weights)
+    if weights.size and (
+        weights.size != len(goals) or not (np.isfinite(weights) & (weights > 0)).all()
+    ):
+        cure = f"give {len(goals)} finite numbers above 0, or none"
         raise InputError("weights", list(options.weights), cure)
     check_choice("algorithm", options.algorithm, ALGORITHMS)
     at_least = {"evaluations": 1, "searches": 1, "sample": 1, "finalists": 1, "reference": 2}
@@ -81,7 +92,7 @@ def check_search(options: SearchOptions, goals: Sequence[Any]) -> None:
         cure = "give at least 2 to choose from, or no select"
         raise InputError("finalists", options.finalists, cure)
     if options.select is None and options.finalists != 1:
-        raise InputError("select", None, "name a truth to choose by, such as digits201/valid")
+        raise InputError("select", None, "name a truth by which finalists are chosen")
 
 
 def make_search(options: SearchOptions, space: SearchSpace) -> Search:

@@ -170,13 +170,13 @@ def network_rows(
         else autoformer.to_string(arch, autoformer.VITBENCH101)
     )
     every = scores_of(kernels, family, arch, config.variants, study.batch.y, config.metrics)
-    for kernel, scores, seconds in every:
+    for each_kernel in every:
         yield {
             "set": name,
             "name": networks.names[at],
-            "kernel": kernel,
+            "kernel": each_kernel.kernel,
             "arch": text,
-            "metrics": {each: score.to_json() for each, score in scores.items()},
+            "metrics": {each: score.to_json() for each, score in each_kernel.scores.items()},
             "params": int(study.costs[name]["params"][at]),
             "flops": int(study.costs[name]["flops"][at]),
             "init_seed": config.init_seed,
@@ -185,7 +185,7 @@ def network_rows(
             "dtype": config.dtype,
             "num_images": config.num_images,
             "image_size": config.image_size,
-            "seconds": seconds,
+            "seconds": each_kernel.seconds,
         }
 
 

@@ -153,6 +153,22 @@ class ViTKernels:
         """
         self._ready(family, arch, how)
 
+    def look(self, family: str, how: FourierMap | None = None) -> Float[Array, "parts n h w c"]:
+        """Returns what the networks of a family see.
+
+        Args:
+            family: ``autoformer`` or ``pit``.
+            how: what they see instead of images; None for the images themselves.
+
+        Returns:
+            One part, or one for each band.
+
+        Raises:
+            InputError: an unknown family, or a map that does not fit the images.
+        """
+        check_choice("family", family, FAMILIES)
+        return self._parts(family, how)
+
     def _ready(
         self, family: str, arch: Int[np.ndarray, " genes"], how: FourierMap | None
     ) -> tuple[Callable[[Any, Array, Array], Array], Any, Array]:

@@ -14,14 +14,17 @@ from rich.console import Console
 from jaxntk.data.batches import make_batch, resized, standardize
 from jaxntk.data.digits_vit import load_digits_vit
 from jaxntk.data.images import load_images
+from jaxntk.data.reduced import some_classes
+from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score
 from jaxntk.networks.precision import check_x64
 from jaxntk.results.rows import append_row
-from jaxntk.studies.guided_search import LookUp
 from jaxntk.studies.run_folder import SCORES, digest_of, rows_by_key
+from jaxntk.studies.search_options import TABLE
+from jaxntk.studies.searchable import LookUp
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from jaxntk.studies.vit_scoring import scores_of
-from jaxntk.studies.vit_search_config import TABLE, VitGoal, VitSearchConfig
+from jaxntk.studies.vit_search_config import VitGoal, VitSearchConfig
 from jaxntk.studies.vit_spaces import AUTOFORMERS, TransformerSpace
 
 KEYS = ("arch", "kernel")
@@ -58,19 +61,28 @@ class VitScores:
         check_x64(config.dtype)
         self.config, self.space, self._out = config, TransformerSpace(config.space), out
         dataset, _ = standardize(load_images(config.data, data_dir=config.data_dir))
-        chosen = make_batch(dataset, config.num_images, split=config.split, seed=config.batch_seed)
-        side = config.image_size or chosen.x.shape[1]
-        self._batch = chosen if side == chosen.x.shape[1] else resized(chosen, side)
+        few = dataset
+        if config.batch_classes is not None:
+            few = some_classes(dataset, config.batch_classes, config.batch_seed)
+        chosen = make_batch(few, config.num_images, split=config.split, seed=config.batch_seed)
+        height, width = chosen.x.shape[1:3]
+        if config.image_size is None and height != width:
+            raise InputError("data", f"images of {height} x {width}", "give --image-size")
+        side = config.image_size or height
+        self._batch = chosen if (height, width) == (side, side) else resized(chosen, side)
+        self._check_labels()
         self.costs = partial(
             self.space.costs,
             image_size=side,
             in_channels=chosen.x.shape[-1],
             num_classes=dataset.num_classes,
-            patch_size=config.patch_size,
+            patch_size=config.patch,
         )
+        # Refuses patches that do not fit.
+        self.costs(np.zeros((1, len(self.space.genes.sizes)), np.int32))
         # Not of the resized images, whose last bits depend on the device.
-        self.digest = digest_of(chosen.x, chosen.y)
-        settings: dict[str, Any] = {"patch_size": config.patch_size}
+        self.digest = digest_of(chosen.x, chosen.y, np.array(dataset.num_classes))
+        settings: dict[str, Any] = {"patch_size": config.patch}
         if config.space in AUTOFORMERS:
             settings["space"] = AUTOFORMERS[config.space]
         for name in ("outputs", "dtype", "matmul_precision", "tile", "num_shape_classes"):
@@ -82,7 +94,20 @@ class VitScores:
             self._batch.x,
             lambda line: console.print(line, highlight=False),
         )
+        for how in config.variants.values():
+            self._kernels.look(self.space.family, None if how is None else how.map)
         self._found: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def _check_labels(self) -> None:
+        """Refuses alignment with labels that are all different.
+
+        Raises:
+            InputError: no class has two images.
+        """
+        aligned = [name for name in self.config.metrics if name.startswith("lga")]
+        if aligned and np.unique(self._batch.y).size == self._batch.y.size:
+            cure = f"{aligned[0]} needs several images of a class: give more, or --batch-classes"
+            raise InputError("num_images", self.config.num_images, cure)
 
     def resume(self) -> None:
         """Reads what was scored before in the folder of the run.
@@ -91,6 +116,9 @@ class VitScores:
             InputError: damaged rows.
         """
         for (arch, kernel), row in rows_by_key(self._out / SCORES, KEYS).items():
+            if not {"metrics", "parts", "metric_seconds"} <= set(row):
+                cure = "remove that row: what is missing is scored again"
+                raise InputError("out", f"{self._out} with a row of {arch} that is not whole", cure)
             self._found.setdefault(arch, {})[kernel] = row
 
     @property
@@ -119,7 +147,9 @@ class VitScores:
             Seconds, compilation apart.
         """
         rows = self._found.get(self.form(arch), {}).values()
-        return sum((row["seconds"] for row in rows), 0.0)
+        # The kernel of the images is part of several ViNTKs, and is computed once.
+        parts = {name: seconds for row in rows for name, seconds in row["parts"].items()}
+        return sum(parts.values()) + sum((row["metric_seconds"] for row in rows), 0.0)
 
     def __call__(self, archs: Int[np.ndarray, "num genes"]) -> Float64[np.ndarray, "num goals"]:
         """Scores architectures, every goal in its good direction; NaN where a score is invalid.
@@ -148,11 +178,11 @@ class VitScores:
         every = scores_of(
             self._kernels, self.space.family, own, missing, self._batch.y, config.metrics
         )
-        for kernel, scores, seconds in every:
+        for found in every:
             row = {
                 "arch": name,
-                "kernel": kernel,
-                "metrics": {each: score.to_json() for each, score in scores.items()},
+                "kernel": found.kernel,
+                "metrics": {each: score.to_json() for each, score in found.scores.items()},
                 "params": int(counts.params[0]),
                 "flops": int(counts.flops[0]),
                 "init_seed": config.init_seed,
@@ -161,10 +191,11 @@ class VitScores:
                 "dtype": config.dtype,
                 "num_images": config.num_images,
                 "image_size": self._batch.x.shape[1],
-                "seconds": seconds,
+                "parts": dict(found.parts),
+                "metric_seconds": found.metric_seconds,
             }
             append_row(self._out / SCORES, row)
-            self._found.setdefault(name, {})[kernel] = row
+            self._found.setdefault(name, {})[found.kernel] = row
 
     def _column(
         self, goal: VitGoal, archs: Int[np.ndarray, "num genes"]

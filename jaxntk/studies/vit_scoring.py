@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from jaxntk.kernels.fourier import FourierMap, ViNTK, vintk_kernel
 from jaxntk.metrics import Score, evaluate
+from jaxntk.studies.vintk_config import NTK
 from jaxntk.studies.vit_kernels import ViTKernels
 
 
@@ -18,12 +19,19 @@ class KernelScores(NamedTuple):
     Args:
         kernel: its name.
         scores: by metric.
-        seconds: of the kernels it is made of and of its metrics, compilation apart.
+        parts: seconds of the kernels that it is made of, by name, compilation apart.
+        metric_seconds: of its metrics.
     """
 
     kernel: str
     scores: Mapping[str, Score]
-    seconds: float
+    parts: Mapping[str, float]
+    metric_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """What this kernel by itself takes."""
+        return sum(self.parts.values()) + self.metric_seconds
 
 
 def scores_of(
@@ -66,7 +74,7 @@ def scores_of(
             return found[part][0]
 
         gram = vintk_kernel(kernel, how)
-        seconds = sum(found[part][1] for part in used)
+        parts = {NTK if part is None else str(part): found[part][1] for part in used}
         start = time.perf_counter()
         scores = evaluate(gram, labels_N, metrics, kernel_dtype=kernels.settings.dtype)
-        yield KernelScores(name, scores, seconds + time.perf_counter() - start)
+        yield KernelScores(name, scores, parts, time.perf_counter() - start)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -13,13 +12,17 @@ from rich.console import Console
 from jaxntk.results.transformer_plot import transformer_figure
 from jaxntk.search import SearchSpace, limited
 from jaxntk.studies import run_folder
-from jaxntk.studies.guided_search import (
+from jaxntk.studies.devices import join_named
+from jaxntk.studies.guided_search import run_guided_search
+from jaxntk.studies.searchable import (
     Costs,
     Searchable,
     keeps_limits,
     limited_by_table,
-    run_guided_search,
+    limits_key,
+    own_folder,
 )
+from jaxntk.studies.shared_scores import shared
 from jaxntk.studies.vit_scores import VitScores, look_up
 from jaxntk.studies.vit_search_config import VitSearchConfig, validate_vit_search
 from jaxntk.studies.vit_spaces import TransformerSpace
@@ -48,6 +51,7 @@ def run_vit_search(
             architecture keeps.
     """
     validate_vit_search(config)
+    join_named(config.processes)
     transformers = searchable_transformers(config, out, console)
     return run_guided_search(
         config, transformers, validate_vit_search, out, command=command, console=console
@@ -88,7 +92,7 @@ def limited_by_counting(
         each = jnp.where(awake, added[:, arch[0], heads, ratios], 0.0)
         return (fixed[:, arch[0]] + each.sum(axis=1) <= most).all()
 
-    return limited(space.genes, admits, jax.random.key(config.search_seed))
+    return limited(space.genes, admits, limits_key(config))
 
 
 def _cost_tables(
@@ -127,7 +131,7 @@ def searchable_transformers(config: VitSearchConfig, out: Path, console: Console
     Raises:
         InputError: anything wrong with the data, or a limit that no architecture keeps.
     """
-    scores = VitScores(config, out, console)
+    scores = VitScores(config, own_folder(out), console)
     space, truth = scores.space, config.judged_by
     everything = space.everything
     if everything is None:
@@ -144,7 +148,7 @@ def searchable_transformers(config: VitSearchConfig, out: Path, console: Console
     return Searchable(
         name=NAME,
         space=genes,
-        scores=scores,
+        scores=shared(scores),
         describe=lambda arch: {"arch": space.to_string(arch)},
         draw=draw,
         costs=scores.costs,

@@ -3,19 +3,18 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from jaxntk.data.digits_vit import IMAGES
+from jaxntk.data.batches import SPLITS
+from jaxntk.data.digits_vit import IMAGES, NETWORK
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.fourier import ViNTK
 from jaxntk.kernels.outputs import check_outputs
 from jaxntk.metrics import METRICS
 from jaxntk.networks.precision import at_precision
 from jaxntk.studies.config import check_seed
-from jaxntk.studies.search_options import SearchOptions, check_search
+from jaxntk.studies.search_options import COUNTS, TABLE, SearchOptions, check_search
 from jaxntk.studies.vintk_config import NTK
-from jaxntk.studies.vit_spaces import DIGITS_VIT, SPACES
+from jaxntk.studies.vit_spaces import DIGITS_VIT, PIT, SPACES
 
-COUNTS = ("params", "flops")
-TABLE = "table:"
 TRUTHS = tuple(f"digits_vit/{split}" for split in IMAGES)
 """Columns of the table that comes with the package."""
 
@@ -73,25 +72,28 @@ class VitSearchConfig(SearchOptions):
     space: str = DIGITS_VIT
     """digits-vit, autoformer-tiny, -small, -base, -vitbench101, or pit."""
     truth: str | None = None
-    """What choices are judged by; by default digits_vit/test in that space, nothing elsewhere."""
+    """What choices are judged by; by default digits_vit/test where that table's own networks are
+    searched, nothing elsewhere."""
     data: str = "digits"
     """Images: npz:FILE, tfds:NAME, digits or digits201."""
     data_dir: str | None = None
     """Folder of data files; by default what the environment variable JAXNTK_DATA names."""
     image_size: int | None = None
     """Pixels that images are resized to, height and width; by default their own."""
-    patch_size: int = 2
-    """Of the networks of AutoFormer's kind."""
-    num_images: int = 64
-    """Images the kernel is computed on."""
+    patch_size: int | None = None
+    """Of the networks of AutoFormer's kind; by default 2 in the space digits-vit, 16 in others."""
+    num_images: int = 16
+    """Images the kernel is computed on: the more, the worse the condition number."""
+    batch_classes: int | None = None
+    """Classes that the images are from, drawn with batch_seed; by default all."""
     batch_seed: int = 0
     """Seed of their draw."""
     split: Literal["train", "valid", "test"] = "train"
     """Where the images come from."""
     outputs: Literal["sum", "trace", "class_balanced"] = "sum"
     """Kernel of the sum of logits, trace over outputs, or the trace without the mean of logits."""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Precision of kernels. Metrics are evaluated in float64."""
+    dtype: Literal["float32", "float64"] = "float64"
+    """Precision of kernels: many have no condition number in float32."""
     matmul_precision: Literal["highest", "high", "default"] = "highest"
     """Of matrix products; lower ones matter on GPU and TPU."""
     tile: int | None = None
@@ -120,9 +122,21 @@ class VitSearchConfig(SearchOptions):
         return tuple(dict.fromkeys(g.name for g in self.parsed if g.kernel is not None))
 
     @property
+    def patch(self) -> int:
+        """Patches, with the default filled in."""
+        return self.patch_size or (NETWORK["patch_size"] if self.space == DIGITS_VIT else 16)
+
+    @property
+    def in_table(self) -> bool:
+        """Whether the networks are those that the table's accuracies are of."""
+        own = self.image_size in (None, NETWORK["image_size"])
+        own &= self.patch == NETWORK["patch_size"]
+        return own and self.space == DIGITS_VIT and self.data == "digits"
+
+    @property
     def judged_by(self) -> str | None:
         """The truth, with the default filled in."""
-        if self.truth is None and self.space == DIGITS_VIT:
+        if self.truth is None and self.in_table:
             return "digits_vit/test"
         return self.truth
 
@@ -138,7 +152,7 @@ def validate_vit_search(config: VitSearchConfig) -> None:
     """
     check_choice("space", config.space, SPACES)
     check_search(config, config.parsed)
-    for name, known in {"split": tuple(IMAGES), "dtype": ("float32", "float64")}.items():
+    for name, known in {"split": SPLITS, "dtype": ("float32", "float64")}.items():
         check_choice(name, getattr(config, name), known)
     tables = [goal.name for goal in config.parsed if goal.name.startswith(TABLE)]
     for name in ("truth", "select"):
@@ -146,14 +160,19 @@ def validate_vit_search(config: VitSearchConfig) -> None:
         if value is not None:
             check_choice(name, value, TRUTHS)
             tables.append(value)
-    if tables and config.space != DIGITS_VIT:
-        cure = f"the table knows the space {DIGITS_VIT} only"
-        raise InputError("space", f"{config.space} with {tables[0]}", cure)
+    if tables and not config.in_table:
+        cure = f"it is of --space {DIGITS_VIT} --data digits, at their own sizes"
+        raise InputError("truth", f"{tables[0]} for other networks or images", cure)
+    if config.space == PIT and config.patch_size is not None:
+        raise InputError("patch_size", config.patch_size, "give none: pit has its own")
+    for name, how in config.variants.items():
+        if how is not None and how.combine == "product" and any(w % 1 for w in how.weights):
+            raise InputError("goals", name, "give whole powers: kernels may have negative entries")
     if check_outputs(config.outputs) == "full":
         raise InputError("outputs", "full", "choose trace, sum or class_balanced")
     at_precision(config.matmul_precision)
-    at_least = {"patch_size": 1, "num_images": 2, "num_shape_classes": 1}
-    optional = {"tile": 1, "image_size": 4}
+    at_least = {"num_images": 2, "num_shape_classes": 1}
+    optional = {"tile": 1, "image_size": 4, "patch_size": 1, "batch_classes": 2}
     for name, least in (at_least | optional).items():
         value = getattr(config, name)
         if value is not None and value < least:

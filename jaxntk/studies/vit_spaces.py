@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Int32
+from jaxtyping import Int, Int32
 
 from jaxntk.data import digits_vit
 from jaxntk.errors import check_choice
@@ -73,12 +73,8 @@ class TransformerSpace:
         """The space as searches take it; genes of blocks that are not there are left alone."""
         if self.name == PIT:
             return SearchSpace(pit.GENE_SIZES)
-        return SearchSpace(self.options.sizes, active=self._active)
-
-    def _active(self, arch: Int32[Array, " genes"]) -> Bool[Array, " genes"]:
-        space = self.options
-        blocks = jnp.arange(space.max_depth) < jnp.asarray(space.depths)[arch[1]]
-        return jnp.concatenate([jnp.ones(2, bool), blocks, blocks])
+        active = partial(autoformer.active_genes, space=self.options)
+        return SearchSpace(self.options.sizes, active=active)
 
     def canonical(self, archs: Int[np.ndarray, "num genes"]) -> Int32[np.ndarray, "num genes"]:
         """Makes encodings of one architecture equal.

@@ -29,10 +29,12 @@ def test_seconds_have_a_panel_of_their_own(seconds, panels):
     assert names == ["evolution", "best there is", "a random one"]
 
 
-def test_what_is_not_known_is_not_drawn():
+def test_what_is_not_known_is_not_in_the_mean():
     values = np.array([[np.nan, 1.0, 2.0], [0.5, 0.5, 0.5]])
     figure = search_figure({"random": Curves(values)}, {}, "score")
-    np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), [2, 3])
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [0.5, 0.75, 1.25])
+    none = search_figure({"random": Curves(np.full((2, 3), np.nan))}, {}, "score")
+    assert len(none.axes[0].lines[0].get_xdata()) == 0
 
 
 def test_a_transformer_has_a_bar_a_head():

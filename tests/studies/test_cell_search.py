@@ -95,7 +95,7 @@ def test_limits_hold_for_every_cell(tmp_path):
     small = accuracy("test", everything[costs.params <= most])
     assert summary["levels"]["best_there_is"] == small.max()
     assert summary["levels"]["random"] == pytest.approx(small.mean())
-    with pytest.raises(InputError, match="limits: got none of"):
+    with pytest.raises(InputError, match="max_params: got 1; give at least"):
         run(tmp_path / "none", dataclasses.replace(config, max_params=1))
     assert not (tmp_path / "none").exists()
 

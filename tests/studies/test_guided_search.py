@@ -14,15 +14,13 @@ from jaxntk.search import SearchSpace
 from jaxntk.spaces.vit_cost import ViTCosts
 from jaxntk.studies.guided_search import (
     HISTORY,
-    Searchable,
     choices_of,
-    keeps_limits,
-    limited_by_table,
     run_guided_search,
     search_in_step,
     told_of,
 )
 from jaxntk.studies.search_options import ALGORITHMS, SearchOptions, check_search
+from jaxntk.studies.searchable import Searchable, keeps_limits, limited_by_table
 
 SIZES = (3, 4, 2)
 EVERYTHING = np.indices(SIZES).reshape(3, -1).T.astype(np.int32)
@@ -125,8 +123,8 @@ def test_choices_are_the_best_so_far():
     np.testing.assert_array_equal(found, archs[[0, 1, 1, 1, 4]])
     disliked = dataclasses.replace(space, select=lambda few: -worth(few))
     found = choices_of(archs, told, disliked, 2)
-    # Of the two best functions the worse one; that of number 3 is that of number 1.
-    np.testing.assert_array_equal(found, archs[[0, 0, 2, 2, 1]])
+    # Of the two best functions the worse one, of what failed none; number 3 is as number 1.
+    np.testing.assert_array_equal(found, archs[[0, 1, 2, 2, 1]])
 
 
 def test_several_goals_pay_for_their_reference():
@@ -136,6 +134,51 @@ def test_several_goals_pay_for_their_reference():
     # Opposite goals of equal weight leave nothing to choose.
     valid = found.scores[np.isfinite(found.scores)]
     assert np.ptp(valid) <= 100 / 5, valid
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_no_search_draws_what_the_reference_draws(algorithm):
+    """Else one would be ranked among its own first architectures, and pay nothing for them."""
+    asked = []
+
+    def noted(archs):
+        asked.append(np.asarray(archs))
+        return worth(archs)
+
+    options = dataclasses.replace(
+        OPTIONS, goals=("a", "b"), algorithm=algorithm, reference=12, population=12, searches=4
+    )
+    found = searched(options, searchable(Remembered(noted, worth)))
+    for number, archs in enumerate(found.archs):
+        assert not np.array_equal(archs[:12], asked[0][:12]), number
+
+
+def test_a_search_without_a_score_is_not_in_the_mean(tmp_path):
+    """The second of three finds failures only."""
+
+    def fails(archs):
+        values = worth(archs)
+        values[1::3] = np.nan
+        return values
+
+    options = dataclasses.replace(OPTIONS, algorithm="random", evaluations=1)
+    for truth in (worth, None):
+        space = searchable(Remembered(fails), truth=truth, of="accuracy" if truth else "score")
+        summary, shown = run(tmp_path / str(truth is None), options, space)
+        entries = summary["searches"]
+        assert entries[1]["score"] is None
+        kept = [e["score"] for e in entries if e["score"] is not None]
+        assert 0 < len(kept) < 3
+        assert f"{3 - len(kept)} of 3 searches found no valid score" in shown
+        assert summary["mean"] == pytest.approx(np.mean(kept))
+
+
+def test_another_configuration_is_refused_without_rows_too(tmp_path):
+    run(tmp_path / "run")
+    before = (tmp_path / "run" / "summary.json").read_bytes()
+    with pytest.raises(InputError, match="a run with evaluations=12 where 13 is asked"):
+        run(tmp_path / "run", dataclasses.replace(OPTIONS, evaluations=13))
+    assert (tmp_path / "run" / "summary.json").read_bytes() == before
 
 
 def test_a_summary_and_its_files(tmp_path):
@@ -183,14 +226,17 @@ def test_limits_are_never_violated(algorithm, limit):
 
 
 def test_an_impossible_limit_is_refused():
-    with pytest.raises(InputError, match="limits: got none of 100,000"):
+    with pytest.raises(InputError, match="max_params: got 9; give at least 10, the fewest"):
         searchable(options=dataclasses.replace(OPTIONS, max_params=9))
+    with pytest.raises(InputError, match="max_flops: got 900; give at least 1,000"):
+        searchable(options=dataclasses.replace(OPTIONS, max_flops=900))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"weights": (1.0, 2.0)}, "weights: got"),
+        ({"weights": (float("nan"),)}, "weights: got"),
         ({"evaluations": 0}, "evaluations: got 0"),
         ({"max_params": 0}, "max_params: got 0"),
         ({"finalists": 3}, "select: got None"),

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.digits_vit import SPACE, load_digits_vit
+from jaxntk.data.images import load_images
 from jaxntk.errors import InputError
-from jaxntk.metrics import METRICS, evaluate
+from jaxntk.kernels.fourier import ViNTK
+from jaxntk.metrics import evaluate
 from jaxntk.results.rows import read_rows
 from jaxntk.spaces import autoformer
 from jaxntk.studies import vit_scores
-from jaxntk.studies.vit_kernels import ViTKernels
+from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from jaxntk.studies.vit_scores import VitScores
 from jaxntk.studies.vit_search import limited_by_counting, run_vit_search
 from jaxntk.studies.vit_search_config import VitGoal, VitSearchConfig, validate_vit_search
@@ -25,13 +28,14 @@ from jaxntk.studies.vit_spaces import TransformerSpace
 
 CONFIG = VitSearchConfig(
     goals=("condition_number@ntk", "lga@bands:num=2/sum"),
-    num_images=12,
+    dtype="float32",
+    num_images=20,
     evaluations=8,
     searches=2,
     population=4,
     reference=3,
 )
-REAL = ViTKernels.__call__
+REAL, PREPARE = ViTKernels.__call__, ViTKernels.prepare
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +101,7 @@ def test_a_space_without_a_table_is_searched_too(tmp_path):
 
 
 @pytest.mark.parametrize("limit", ["max_params", "max_flops"])
-def test_limits_hold_in_spaces_that_cannot_be_listed(tmp_path, limit):
+def test_limits_hold_in_spaces_that_cannot_be_listed(limit):
     """They cut the space where its costs say, up to a millionth."""
     space = TransformerSpace("autoformer-tiny")
     sizes = {"image_size": 32, "in_channels": 1, "num_classes": 10}
@@ -144,21 +148,82 @@ def test_a_killed_search_goes_on_to_the_same_history(tmp_path, monkeypatch):
     assert len(rows[0]) == len(rows[1])
 
 
-def test_scores_are_those_of_the_kernel(tmp_path, monkeypatch):
+@pytest.fixture
+def real(monkeypatch):
+    """Kernels as they are, in float64."""
     monkeypatch.setattr(ViTKernels, "__call__", REAL)
-    config = dataclasses.replace(CONFIG, goals=("condition_number@ntk", "lga@ntk", "params"))
+    monkeypatch.setattr(ViTKernels, "prepare", PREPARE)
+    with jax.enable_x64(True):
+        yield
+
+
+def test_scores_are_those_of_the_kernels_that_are_asked_for(tmp_path, real):
+    """Held against kernels made here of every setting, none at its default."""
+    how = "patch_content:sigma=0.5:features=3/sum:1,2"
+    own = {"outputs": "trace", "dtype": "float64", "init_seed": 3, "feature_seed": 4}
+    config = dataclasses.replace(
+        CONFIG, goals=(f"trace@{how}", "lga@ntk", "params"), patch_size=4, tile=10, **own
+    )
     scores = VitScores(config, tmp_path, Console(file=io.StringIO()))
     arch = autoformer.from_string("8:1x4,4x1", SPACE)
     dormant = arch.copy()
     dormant[[4, 7]] = 1
     values = scores(np.stack([arch, dormant]))
-    gram = scores._kernels("autoformer", arch)
-    wanted = evaluate(gram, scores._batch.y, ("condition_number", "lga"))
-    assert values[0, 0] == pytest.approx(-wanted["condition_number"].value)
-    assert values[0, 1] == pytest.approx(wanted["lga"].value)
+    dataset, _ = standardize(load_images("digits"))
+    batch = make_batch(dataset, config.num_images, seed=config.batch_seed)
+    settings = ViTSettings(num_classes=10, space=SPACE, patch_size=4, **own)
+    kernels = ViTKernels(settings, batch.x)
+    vintk = ViNTK.parse(how)
+    plain, fourier = kernels("autoformer", arch), kernels("autoformer", arch, vintk.map)
+    assert values[0, 0] == pytest.approx(np.trace(plain + 2 * fourier), rel=1e-9)
+    assert values[0, 1] == pytest.approx(evaluate(plain, batch.y, ("lga",))["lga"].value, rel=1e-9)
     np.testing.assert_array_equal(values[0], values[1])
     assert scores.scored == 1
-    assert not METRICS["condition_number"].higher_is_better
+
+
+def test_a_kernel_that_two_goals_share_is_paid_once(tmp_path):
+    scores = VitScores(CONFIG, tmp_path, Console(file=io.StringIO()))
+    arch = autoformer.from_string("8:1x4", SPACE)
+    scores(arch[None])
+    ntk, vintk = read_rows(tmp_path / "scores.jsonl")
+    assert set(ntk["parts"]) == {"ntk"}
+    assert set(vintk["parts"]) == {"ntk", "bands:num=2"}
+    paid = sum(vintk["parts"].values()) + ntk["metric_seconds"] + vintk["metric_seconds"]
+    assert scores.seconds(arch) == pytest.approx(paid)
+
+
+def test_lower_scores_are_better_where_they_are(tmp_path):
+    scores = VitScores(CONFIG, tmp_path, Console(file=io.StringIO()))
+    arch = autoformer.from_string("8:1x4", SPACE)
+    value = scores(arch[None])[0, 0]
+    row = read_rows(tmp_path / "scores.jsonl")[0]
+    assert value == -row["metrics"]["condition_number"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_images": 8}, "num_images: got 8; lga needs several images of a class"),
+        ({"patch_size": 3}, "patch"),
+        ({"goals": ("lga@bands:num=40/sum",)}, "num_bands: got 40"),
+        ({"data": "npz:wide.npz"}, "data: got images of 8 x 12; give --image-size"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, changes, words):
+    images = np.zeros((30, 8, 12, 1), np.uint8)
+    images[:, 0, 0] = np.arange(30)[:, None]
+    labels = np.arange(30) % 3
+    arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
+    np.savez(tmp_path / "wide.npz", **arrays)
+    config = dataclasses.replace(CONFIG, data_dir=str(tmp_path), **changes)
+    with pytest.raises(InputError, match=words):
+        run(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_images_have_no_truth(tmp_path):
+    summary = run(tmp_path / "run", dataclasses.replace(CONFIG, data="digits201"))
+    assert summary["of"] == "score"
 
 
 @pytest.mark.parametrize(
@@ -184,8 +249,11 @@ def test_goals_are_read(text, wanted):
         ({"goals": ("lga@somewhere/sum",)}, "where: got 'somewhere'"),
         ({"goals": ("table:digits201/valid",)}, "goals: got 'digits201/valid'"),
         ({"truth": "digits201/test"}, "truth: got"),
-        ({"space": "pit", "truth": "digits_vit/test"}, "space: got pit with digits_vit/test"),
-        ({"space": "pit", "goals": ("table:digits_vit/valid",)}, "space: got pit with table"),
+        ({"space": "pit", "truth": "digits_vit/test"}, "truth: got digits_vit/test for other"),
+        ({"patch_size": 4, "truth": "digits_vit/test"}, "truth: got digits_vit/test for other"),
+        ({"data": "digits201", "goals": ("table:digits_vit/valid",)}, "truth: got table:"),
+        ({"space": "pit", "patch_size": 4}, "patch_size: got 4; give none"),
+        ({"goals": ("lga@bands:num=2/product:0.5,1",)}, "give whole powers"),
         ({"num_images": 1}, "num_images: got 1"),
         ({"tile": 0}, "tile: got 0"),
         ({"init_seed": -1}, "init_seed: got -1"),

@@ -1,0 +1,153 @@
+"""What the choices of guided searches are worth, and what is shown of it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from jaxntk.results.publish import Publication
+from jaxntk.results.rows import number_or_none
+from jaxntk.results.search_plot import Curves, search_figure
+from jaxntk.results.search_table import chosen_table
+from jaxntk.studies.search_options import SearchOptions
+from jaxntk.studies.searchable import Searchable, Searched
+
+TABLE = "search.csv"
+FIGURE, BEST = "search.png", "best.png"
+
+
+class Reported(NamedTuple):
+    """A summary, as it goes to JSON, and what is made of it.
+
+    Args:
+        summary: a JSON object.
+        publication: the choices, the searches' progress and the best architecture.
+    """
+
+    summary: dict[str, Any]
+    publication: Publication
+
+
+def search_report(
+    config: SearchOptions,
+    searchable: Searchable,
+    found: Searched,
+    choices: Int[np.ndarray, "searches evaluations genes"],
+    seconds: float,
+) -> Reported:
+    """Judges the choices of all searches.
+
+    A search whose scores all failed has chosen nothing: it is named, and is not in the mean.
+
+    Args:
+        config: the configuration.
+        searchable: the space.
+        found: what was asked for and told.
+        choices: of each search after each evaluation.
+        seconds: of this call.
+
+    Returns:
+        The summary, and what is shown of it.
+    """
+    curves = _curves(found, choices, searchable)
+    levels = _levels(config, searchable)
+    final = curves.values[:, -1]
+    valid = final[np.isfinite(final)]
+    entries = [
+        _entry(search, choices[search, -1], found, searchable, levels.get("best_there_is"))
+        for search in range(len(choices))
+    ]
+    summary = {
+        "experiment": searchable.name,
+        "algorithm": config.algorithm,
+        "goals": list(config.goals),
+        "searches": entries,
+        "searches_without_score": len(final) - len(valid),
+        "mean": float(valid.mean()) if len(valid) else None,
+        "standard_deviation": number_or_none(valid.std(ddof=1)) if len(valid) > 1 else None,
+        "of": searchable.of,
+        "levels": levels,
+        "architectures_scored": searchable.scores.scored,
+        "scores_failed": int((~np.isfinite(found.scores)).sum()),
+        "scores_told": found.scores.size,
+        "seconds_of_this_call": seconds,
+    }
+    name = f"{config.algorithm}, {' + '.join(config.goals)}"
+    axis = "score, higher is better" if searchable.truth is None else f"{searchable.of}, %"
+    # By the score: by accuracy it would be chosen with what it is judged by.
+    told = [-np.inf if entry["score"] is None else entry["score"] for entry in entries]
+    best = int(np.argmax(told))
+    figures = {
+        FIGURE: search_figure({name: curves}, levels, axis),
+        BEST: searchable.draw(choices[best, -1], _title(entries[best], searchable)),
+    }
+    shown = [chosen_table(summary)]
+    return Reported(summary, Publication({TABLE: entries}, figures, shown))
+
+
+def _has_score(found: Searched) -> Bool[np.ndarray, "searches evaluations"]:
+    """Says whether a search had been told any valid score by then."""
+    return np.maximum.accumulate(np.isfinite(found.scores), axis=1)
+
+
+def _curves(
+    found: Searched, choices: Int[np.ndarray, "searches evaluations genes"], searchable: Searchable
+) -> Curves:
+    """What the choice is worth after each evaluation, and the seconds until then."""
+    if searchable.truth is None:
+        best = np.where(np.isfinite(found.scores), found.scores, -np.inf)
+        values = np.maximum.accumulate(best, axis=1)
+    else:
+        flat = choices.reshape(-1, choices.shape[-1])
+        values = searchable.truth(flat).reshape(choices.shape[:2])
+    seconds = np.cumsum(found.seconds, axis=1) + found.reference_seconds
+    return Curves(np.where(_has_score(found), values, np.nan), seconds if seconds.any() else None)
+
+
+def _entry(
+    search: int,
+    arch: Int[np.ndarray, " genes"],
+    found: Searched,
+    searchable: Searchable,
+    best: float | None,
+) -> dict[str, Any]:
+    """What a search chose, what that is worth and what it cost."""
+    archs, told = found.archs[search], found.scores[search]
+    chosen = bool(np.isfinite(told).any())
+    same = (archs == arch).all(axis=1)
+    entry: dict[str, Any] = dict(searchable.describe(arch))
+    entry["score"] = number_or_none(told[np.flatnonzero(same)[0]]) if chosen else None
+    if searchable.truth is not None:
+        accuracy = float(searchable.truth(arch[None])[0]) if chosen else None
+        entry["accuracy"] = accuracy
+        entry["regret"] = None if accuracy is None or best is None else best - accuracy
+    entry["failed"] = int((~np.isfinite(told)).sum())
+    entry["distinct"] = len({searchable.scores.form(each) for each in archs})
+    entry["seconds"] = float(found.seconds[search].sum() + found.reference_seconds)
+    return entry
+
+
+def _levels(config: SearchOptions, searchable: Searchable) -> dict[str, float]:
+    """The best there is, and what costs nothing: a random one, the largest of as many random."""
+    if searchable.truth is None or searchable.everything is None:
+        return {}
+    worth = searchable.truth(searchable.everything)
+    params = searchable.costs(searchable.everything).params
+    rng = np.random.default_rng(config.search_seed)
+    largest = [
+        worth[drawn[np.argmax(params[drawn])]]
+        for drawn in (rng.choice(len(worth), config.evaluations) for _ in range(1000))
+    ]
+    return {
+        "best_there_is": float(worth.max()),
+        "largest_of_random": float(np.mean(largest)),
+        "random": float(worth.mean()),
+    }
+
+
+def _title(entry: dict[str, Any], searchable: Searchable) -> str:
+    if entry["score"] is None:
+        return "no search found a valid score: the first of all"
+    if searchable.truth is None:
+        return f"best score, {entry['score']:.4g}"
+    return f"best score: {entry['accuracy']:.2f} % ({searchable.of})"
