@@ -39,6 +39,27 @@ def condition_number(gram: LabelledGram) -> Score:
     return Score.of(float(largest / smallest))
 
 
+def log_condition_number(gram: LabelledGram) -> Score:
+    """Natural logarithm of the condition number: log(lambda_max / lambda_min).
+
+    It ranks as :func:`condition_number` does and is no metric of its own for that reason; means
+    over seeds, and differences, are better taken of it.
+
+    Args:
+        gram: the kernel.
+
+    Returns:
+        A value of at least 0, lower is better; the status of :func:`condition_number` else.
+
+    Example:
+        >>> gram = LabelledGram.of(np.array([[8.0, 0.0], [0.0, 2.0]]), np.array([0, 1]))
+        >>> round(log_condition_number(gram).value, 12) == round(float(np.log(4.0)), 12)
+        True
+    """
+    score = condition_number(gram)
+    return Score.of(float(np.log(score.value))) if score.valid else score
+
+
 def effective_rank(gram: LabelledGram) -> Score:
     """Exponential of the entropy of the normalised eigenvalues.
 

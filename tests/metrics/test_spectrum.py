@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxntk.metrics import METRICS, Status, evaluate
+from jaxntk.metrics import METRICS, LabelledGram, Status, evaluate
+from jaxntk.metrics.spectrum import condition_number, log_condition_number
 from tests.metrics.spectra import random_kernel, with_eigenvalues
 
 CONDITION = METRICS["condition_number"]
@@ -50,6 +51,16 @@ def test_condition_number_is_that_of_numpy_on_the_same_kernel(n, seed):
 def test_effective_rank_of_a_projection_is_its_rank(rank):
     kernel = with_eigenvalues([0.0] * (7 - rank) + [4.2] * rank)
     np.testing.assert_allclose(RANK(kernel, labels(7)).value, rank, rtol=1e-12)
+
+
+def test_the_logarithm_ranks_alike_and_fails_alike():
+    labels = np.arange(4) % 2
+    for kernel in (random_kernel(4, 0), np.ones((4, 4))):
+        gram = LabelledGram.of(kernel, labels)
+        plain, log = condition_number(gram), log_condition_number(gram)
+        assert log.status == plain.status
+        if plain.valid:
+            assert np.exp(log.value) == pytest.approx(plain.value)
 
 
 @pytest.mark.parametrize("name", ["condition_number", "effective_rank"])
