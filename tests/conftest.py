@@ -1,5 +1,6 @@
 """Strict JAX, checked array shapes, and the folders and options that the tests share."""
 
+import gc
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -50,6 +51,21 @@ def _float32_by_default() -> Iterator[None]:
     """Undoes what a command that ran in this process set for its own."""
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+MAPPINGS = 25_000
+"""Of the 65,530 memory mappings that Linux grants a process; each compiled program takes some, and
+where there are no more, compilation crashes."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs() -> Iterator[None]:
+    """Drops what a worker compiled before it has compiled too much."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 def _shared_folder(variable: str, name: str) -> Path:

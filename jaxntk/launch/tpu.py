@@ -18,7 +18,7 @@ from jaxntk.launch.paths import Folder
 Step = Literal["create", "status", "setup", "run", "logs", "merge", "delete"]
 STEPS: tuple[Step, ...] = ("create", "status", "setup", "run", "logs", "merge", "delete")
 HOST = (
-    "$(curl -s -H 'Metadata-Flavor: Google' http://metadata.google.internal/computeMetadata/v1"
+    "$(curl -sf -H 'Metadata-Flavor: Google' http://metadata.google.internal/computeMetadata/v1"
     "/instance/attributes/agent-worker-number)"
 )
 """Number of a host in its slice, from the machine's metadata."""
@@ -178,6 +178,7 @@ def _run(job: TPUJob) -> list[Command]:
     shard = ""
     if job.hosts > 1:
         lines.append(f"i={HOST}")
+        lines.append(f'test "$i" -ge 0 -a "$i" -lt {job.hosts}')
         lines.append(f"export TPU_SKIP_MDS_QUERY=1 TPU_CHIPS_PER_HOST_BOUNDS={bounds}")
         lines.append("export TPU_HOST_BOUNDS=1,1,1 TPU_WORKER_HOSTNAMES=localhost TPU_WORKER_ID=0")
         shard = f" --shard $((i + 1))/{job.hosts}"

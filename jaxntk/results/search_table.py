@@ -41,9 +41,15 @@ def chosen_table(summary: Mapping[str, Any]) -> Table:
         The table.
     """
     known = "accuracy" in summary["searches"][0]
-    table = Table(title="the choice of each search", title_justify="left")
+    title = "the choice of each search (a score that is better low has a minus)"
+    table = Table(title=title, title_justify="left")
     table.add_column("architecture", overflow="fold")
-    for name in ("score", *(("accuracy", "regret") if known else ()), "distinct", "seconds"):
+    for name in (
+        "score \N{UPWARDS ARROW}",
+        *(("accuracy", "regret") if known else ()),
+        "distinct",
+        "seconds",
+    ):
         table.add_column(name, justify="right")
     for each in summary["searches"]:
         score = "none valid" if each["score"] is None else f"{each['score']:.4g}"

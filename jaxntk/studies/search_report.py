@@ -150,4 +150,4 @@ def _title(entry: dict[str, Any], searchable: Searchable) -> str:
         return "no search found a valid score: the first of all"
     if searchable.truth is None:
         return f"best score, {entry['score']:.4g}"
-    return f"best score: {entry['accuracy']:.2f} % ({searchable.of})"
+    return f"that of the best score; {searchable.of} {entry['accuracy']:.2f} %"

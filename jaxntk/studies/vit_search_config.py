@@ -164,7 +164,7 @@ def validate_vit_search(config: VitSearchConfig) -> None:
         cure = f"it is of --space {DIGITS_VIT} --data digits, at their own sizes"
         raise InputError("truth", f"{tables[0]} for other networks or images", cure)
     if config.space == PIT and config.patch_size is not None:
-        raise InputError("patch_size", config.patch_size, "give none: pit has its own")
+        raise InputError("patch_size", config.patch_size, "leave it out: pit has its own")
     for name, how in config.variants.items():
         if how is not None and how.combine == "product" and any(w % 1 for w in how.weights):
             raise InputError("goals", name, "give whole powers: kernels may have negative entries")

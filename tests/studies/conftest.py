@@ -20,7 +20,7 @@ def cache_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def compiled_once(cache_env: dict[str, str]) -> Iterator[None]:
     """The same cache for this process: the tests repeat runs, not what XLA does."""
     before = jax.config.jax_compilation_cache_dir

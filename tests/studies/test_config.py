@@ -8,6 +8,7 @@ import pytest
 from jaxntk.cli import load_experiment
 from jaxntk.errors import InputError
 from jaxntk.studies.config import LOCATIONS, ExperimentConfig, parse_arch, validate
+from jaxntk.studies.search_options import SearchOptions
 from tests.tiny_runs import REPOSITORY
 
 # Scripts with a command line of their own.
@@ -62,7 +63,9 @@ def test_a_missing_field_is_named():
 
 
 def test_locations_are_fields():
-    assert set(LOCATIONS) <= {field.name for field in dataclasses.fields(ExperimentConfig)}
+    kinds = (ExperimentConfig, SearchOptions)
+    known = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    assert set(LOCATIONS) <= known, set(LOCATIONS) - known
 
 
 @pytest.mark.parametrize(
