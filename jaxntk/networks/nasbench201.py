@@ -11,12 +11,12 @@ scores (Mok et al., CVPR 2022); stem, residual blocks and the last normalisation
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import (
@@ -113,9 +113,13 @@ class NasBench201(nn.Module):
     batch_norm: BatchNormMode
     initializer: str = "pytorch"
 
+    cell: ClassVar[type[nn.Module]] = Cell
+    choice: ClassVar[jax.ShapeDtypeStruct] = jax.ShapeDtypeStruct((6,), jnp.int32)
+    """Shape and dtype of ``arch``."""
+
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n h w c"], arch: Int[Array, "6"]
+        self, x: Float[Array, "n h w c"], arch: Shaped[Array, "..."]
     ) -> Float[Array, "n classes"]:
         """Returns the logits of images under the cell ``arch``.
 
@@ -131,9 +135,9 @@ class NasBench201(nn.Module):
         draw = initialization(self.initializer)
         x = apply_conv(x, ConvParameters(self.channels, 3, draw.kernel, name="stem")(x))
         x = BatchNorm(tracked, name="stem_norm")(x)
-        arch = without_dead_ends(arch)
+        arch = self.simplified(arch)
         scanned = nn.scan(
-            Cell,
+            self.cell,
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True},
             in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]  Flax's own idiom
@@ -148,6 +152,18 @@ class NasBench201(nn.Module):
         x = jnp.mean(x, axis=(1, 2))
         bias_init = draw.bias(x.shape[-1])
         return Dense(self.num_classes, draw.kernel, bias_init, name="classifier")(x)
+
+    @staticmethod
+    def simplified(arch: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+        """Leaves out what does not change the network.
+
+        Args:
+            arch: six operations, 0..4.
+
+        Returns:
+            Operations that give the same network.
+        """
+        return without_dead_ends(arch)
 
 
 def logits(
@@ -215,7 +231,7 @@ def _init_fn(
     # Kept, so that another seed does not compile anew.
     def init(key: Array) -> dict[str, Any]:
         x = jnp.zeros((2, *image_shape), jnp.float32)
-        variables = network.init(key, x, jnp.zeros(6, jnp.int32))
+        variables = network.init(key, x, jnp.zeros(network.choice.shape, network.choice.dtype))
         drawn = {name: variables[name] for name in ("params", "batch_stats")}
         return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
 

@@ -57,7 +57,7 @@ def chosen_table(summary: Mapping[str, Any]) -> Table:
         tail = (str(each["distinct"]), f"{each['seconds']:.1f}")
         table.add_row(each["arch"], score, *worth, *tail)
     failed, told = summary["scores_failed"], summary["scores_told"]
-    lines = [_caption(summary)]
+    lines = [levels_line(summary)]
     if failed:
         lines.append(f"{failed} of {told} scores failed: scores.jsonl says why")
     without = summary["searches_without_score"]
@@ -73,7 +73,15 @@ def _two(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _caption(summary: Mapping[str, Any]) -> str:
+def levels_line(summary: Mapping[str, Any]) -> str:
+    """Says what choices are worth, beside what costs nothing.
+
+    Args:
+        summary: has ``mean``, ``standard_deviation``, ``of`` and ``levels``.
+
+    Returns:
+        A line.
+    """
     mean, spread = summary["mean"], summary["standard_deviation"]
     if mean is None:
         return "no search found a valid score"

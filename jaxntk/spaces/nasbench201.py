@@ -12,6 +12,7 @@ from jaxntk.spaces.nasbench201_canonical import (
     is_connected,
     live_edges,
     tied_function_form,
+    tied_representative,
     unique_string,
 )
 from jaxntk.spaces.nasbench201_cost import (
@@ -70,5 +71,6 @@ __all__ = [
     "population_costs",
     "sample",
     "tied_function_form",
+    "tied_representative",
     "unique_string",
 ]

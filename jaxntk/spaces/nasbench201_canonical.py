@@ -14,14 +14,23 @@ convolutions have a bias keeps the second only where the normalisation uses the 
 batch. None uses that average pooling is linear.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import permutations
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int32
 
+from jaxntk.errors import InputError
 from jaxntk.spaces.nasbench201_cost import CONVOLUTIONS
-from jaxntk.spaces.nasbench201_encoding import EDGES, NUM_EDGES, OPS, ArchLike, check_arch
+from jaxntk.spaces.nasbench201_encoding import (
+    EDGES,
+    NUM_EDGES,
+    OPS,
+    ArchLike,
+    check_arch,
+    enumerate_space,
+)
 
 CONVOLUTION_NAMES = tuple(OPS[op] for op in CONVOLUTIONS.values())
 NONE, SKIP = OPS.index("none"), OPS.index("skip_connect")
@@ -183,6 +192,35 @@ def tied_function_form(arch: ArchLike) -> str:
             names[edge] += f"#{number}"
         forms.append(_expand(names))
     return min(forms)
+
+
+def tied_representative(form: str) -> Int32[np.ndarray, "6"]:
+    """Returns the first cell of the space with a :func:`tied_function_form`.
+
+    Args:
+        form: the form.
+
+    Returns:
+        The cell.
+
+    Raises:
+        InputError: no cell has this form.
+
+    Example:
+        >>> print(tied_representative("x"))
+        [0 0 0 1 0 0]
+    """
+    if form not in _representatives():
+        raise InputError("form", form, "give a form as tied_function_form writes it")
+    return _representatives()[form].copy()
+
+
+@cache
+def _representatives() -> Mapping[str, Int32[np.ndarray, "6"]]:
+    found: dict[str, Int32[np.ndarray, "6"]] = {}
+    for arch in enumerate_space():
+        found.setdefault(tied_function_form(arch), arch)
+    return found
 
 
 def _live_names(arch: ArchLike) -> list[str]:

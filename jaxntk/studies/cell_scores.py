@@ -1,26 +1,29 @@
 """Scores of cells that a search asks for: each function is scored once, whoever asks for it.
 
 A row of ``scores.jsonl`` is one cell after some epochs, as in
-:mod:`jaxntk.studies.over_training_rows`; cells that compute one function with their weights tied
-alike share the rows of the one that was asked for first.
+:mod:`jaxntk.studies.over_training_rows`. Of cells that compute one function with their weights tied
+alike the first of the space is scored, so that a score does not depend on who asked.
 """
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64, Int
 from rich.console import Console
 
 from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score
-from jaxntk.results.rows import append_row
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.cell_search_config import CellSearchConfig, Goal
+from jaxntk.studies.config import LOCATIONS
 from jaxntk.studies.over_training import prepare
+from jaxntk.studies.over_training_config import OverTrainingConfig
 from jaxntk.studies.over_training_rows import (
     CHECKPOINTS,
     KEYS,
@@ -28,12 +31,14 @@ from jaxntk.studies.over_training_rows import (
     chunk_rows,
     compile_programs,
 )
-from jaxntk.studies.run_folder import SCORES, rows_by_key
+from jaxntk.studies.row_store import RowStore
 from jaxntk.studies.search_options import TABLE
 from jaxntk.studies.truth import find_table, table_look_up
 
 Rows = dict[int, dict[str, Any]]
 """Rows of one function by their epochs."""
+NOT_OF_SCORES = ("truth", "archs", "num_archs", "arch_seed", *LOCATIONS)
+"""Fields that no score depends on."""
 
 
 class CellScores:
@@ -50,7 +55,8 @@ class CellScores:
         Raises:
             InputError: anything wrong with the data or a table.
         """
-        self.config, self._out, self._console = config, out, console
+        self._out, self._console = out, console
+        self.config = config
         # Any cells at all: they only say how large a chunk is.
         some = tuple(nasbench201.format_ops(nasbench201.from_index(at)) for at in range(2))
         study = prepare(replace(config.reading, archs=some))
@@ -66,6 +72,15 @@ class CellScores:
             if goal.name.startswith(TABLE)
         }
         self._found: dict[str, Rows] = {}
+        self._store = RowStore(out, KEYS, config.cache, self._about)
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        """Everything that a score depends on."""
+        reading = self.config.reading.to_json()
+        names = [field.name for field in fields(OverTrainingConfig)]
+        asked = {name: reading[name] for name in names if name not in NOT_OF_SCORES}
+        return asked | {"data_sha256": self.study.digest}
 
     def resume(self) -> None:
         """Reads what was scored before in the folder of the run.
@@ -75,13 +90,13 @@ class CellScores:
         """
         # What was being trained may be asked for in other company now: it begins anew.
         shutil.rmtree(self._out / CHECKPOINTS, ignore_errors=True)
-        for (ops, _, epochs, _), row in rows_by_key(self._out / SCORES, KEYS).items():
-            form = self.form(nasbench201.parse_ops(ops))
-            self._found.setdefault(form, {})[epochs] = row
+        self._store.read()
+        for row in self._store.rows.values():
+            self._keep(row)
 
     @property
     def scored(self) -> int:
-        """Functions that were trained and scored."""
+        """Functions that were trained and scored, by this run or by one before it."""
         return len(self._found)
 
     @property
@@ -107,8 +122,8 @@ class CellScores:
             arch: a cell that was scored.
 
         Returns:
-            Seconds; 0 for what needs no network. The first cells' training has the compilation in
-            it, and tests on validation images are not in it.
+            Seconds, of whichever run did it; 0 for what needs no network. Compilation and tests on
+            validation images are not in them.
         """
         rows = self._found.get(self.form(arch), {})
         if not rows:
@@ -137,33 +152,56 @@ class CellScores:
     def _compute(self, archs: Int[np.ndarray, "num 6"]) -> None:
         """Trains and scores functions that were not asked for before."""
         wanted: dict[str, Int[np.ndarray, "6"]] = {}
-        epochs = self.config.reading.epochs
         for arch in archs:
             form = self.form(arch)
-            if not set(epochs) <= set(self._found.get(form, {})):
-                wanted.setdefault(form, arch)
+            if form not in wanted and not self._known(form):
+                wanted[form] = nasbench201.tied_representative(form)
         if wanted and self._programs is None:
             self._programs = compile_programs(self.study, self._out, self._console)
+            self._warm_up()
         size = self.config.chunk
         cells = list(wanted.values())
         for start in range(0, len(cells), size):
             self._score(cells[start : start + size])
 
+    def _known(self, form: str) -> bool:
+        """Says whether a function was scored after all epochs, here or by another run."""
+        mode, epochs = self.config.batch_norms[0], set(self.config.reading.epochs)
+        if epochs <= set(self._found.get(form, {})):
+            return True
+        ops = nasbench201.format_ops(nasbench201.tied_representative(form))
+        keys = [(ops, self.config.seed, epoch, mode) for epoch in epochs]
+        if not set(keys) <= set(self._store.shared):
+            return False
+        for key in keys:
+            self._store.adopt(key)
+            self._keep(self._store.rows[key])
+        return True
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        form = self.form(nasbench201.parse_ops(row["ops"]))
+        self._found.setdefault(form, {})[row["epochs"]] = row
+
+    def _warm_up(self) -> None:
+        """Trains copies of a cell for an epoch, so that no row's seconds have a compilation."""
+        if self.study.last_epoch:
+            training, size = self._programs.training, self.config.chunk
+            archs = jnp.zeros((size, 6), jnp.int32)
+            states = training.init([self.config.seed] * size)
+            jax.block_until_ready(
+                training.epoch(states, archs, self.study.x_train, self.study.y_train)
+            )
+
     def _score(self, cells: Sequence[Int[np.ndarray, "6"]]) -> None:
         stacked = np.stack(cells)
         jobs = {mode: replace(job, archs=stacked) for mode, job in self.study.jobs.items()}
         study = replace(self.study, jobs=jobs)
-        done = {
-            (row["ops"], row["seed"], epochs, row["batch_norm"])
-            for rows in self._found.values()
-            for epochs, row in rows.items()
-        }
-        for rows in chunk_rows(study, Chunk(self.config.seed, 0), self._programs, self._out, done):
+        chunk, done = Chunk(self.config.seed, 0), set(self._store.rows)
+        for rows in chunk_rows(study, chunk, self._programs, self._out, done):
             for row in rows:
                 if tuple(row[key] for key in KEYS) not in done:
-                    append_row(self._out / SCORES, row)
-                    form = self.form(nasbench201.parse_ops(row["ops"]))
-                    self._found.setdefault(form, {})[row["epochs"]] = row
+                    self._store.add(row)
+                    self._keep(row)
 
     def _column(self, goal: Goal, archs: Int[np.ndarray, "num 6"]) -> Float64[np.ndarray, " num"]:
         if goal.name in self._tables:

@@ -25,7 +25,7 @@ TRUTH_SEED = 10**9
 from weights that a cell is scored with."""
 
 # Where files lie and who computes, not what: a run may be resumed with them elsewhere.
-LOCATIONS = ("data_dir", "table", "processes")
+LOCATIONS = ("data_dir", "table", "processes", "score_cache")
 
 _Config = TypeVar("_Config", bound="Config")
 

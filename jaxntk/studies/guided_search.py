@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
-from jaxtyping import Float64, Int, PRNGKeyArray
+from jaxtyping import Bool, Float64, Int, PRNGKeyArray
 from rich.console import Console
 
 from jaxntk.results.publish import publish
@@ -82,11 +82,11 @@ def run_guided_search(
         for archs, told in zip(found.archs, found.scores, strict=True)
     ])
     seconds = time.perf_counter() - start
-    summary, publication = search_report(config, searchable, found, choices, seconds)
+    made = search_report(config, searchable, found, choices, seconds)
     if first:
-        write_bytes_atomic(out / HISTORY, archive(found._asdict()))
-        publish(out, summary, publication, console)
-    return summary
+        write_bytes_atomic(out / HISTORY, archive(found._asdict() | {"worth": made.worth}))
+        publish(out, made.summary, made.publication, console)
+    return made.summary
 
 
 def search_in_step(config: SearchOptions, searchable: Searchable, console: Console) -> Searched:
@@ -110,7 +110,7 @@ def search_in_step(config: SearchOptions, searchable: Searchable, console: Conso
     drawn = _reference(config, searchable.space, key)
     reference = None if drawn is None else scores(drawn)
     forms = {} if drawn is None else {scores.form(arch): arch for arch in drawn}
-    archs, told, seconds = [], [], []
+    archs, told, fresh, seconds = [], [], [], []
     # What the reference has scored is paid for with it.
     seen: list[set[str]] = [set(forms) for _ in range(config.searches)]
     rounds = -(-config.evaluations // search.batch)
@@ -122,11 +122,13 @@ def search_in_step(config: SearchOptions, searchable: Searchable, console: Conso
         states = tell(states, asked, jnp.asarray(values, jnp.float32))
         archs.append(batch)
         told.append(values)
-        seconds.append(_fresh_seconds(scores, batch, seen))
+        fresh.append(_fresh(scores, batch, seen))
+        costs = [scores.seconds(arch) for arch in flat]
+        seconds.append(np.where(fresh[-1], np.reshape(costs, fresh[-1].shape), 0.0))
     most = config.evaluations
-    whole = [np.concatenate(each, axis=1)[:, :most] for each in (archs, told, seconds)]
+    whole = [np.concatenate(each, axis=1)[:, :most] for each in (archs, told, fresh, seconds)]
     paid = sum(scores.seconds(arch) for arch in forms.values())
-    return Searched(whole[0], whole[1], whole[2], np.array(paid, np.float64))
+    return Searched(whole[0], whole[1], whole[2], whole[3], np.array(paid, np.float64))
 
 
 def _reference(
@@ -173,18 +175,17 @@ def _ranks_among(
     return ranks
 
 
-def _fresh_seconds(
+def _fresh(
     scores: Scores, archs: Int[np.ndarray, "searches batch genes"], seen: list[set[str]]
-) -> Float64[np.ndarray, "searches batch"]:
-    """What each search would have paid by itself: an architecture costs the first time only."""
-    paid = np.zeros(archs.shape[:2])
+) -> Bool[np.ndarray, "searches batch"]:
+    """What each search would have paid for by itself: an architecture costs the first time only."""
+    fresh = np.zeros(archs.shape[:2], bool)
     for search, batch in enumerate(archs):
         for at, arch in enumerate(batch):
             form = scores.form(arch)
-            if form not in seen[search]:
-                seen[search].add(form)
-                paid[search, at] = scores.seconds(arch)
-    return paid
+            fresh[search, at] = form not in seen[search]
+            seen[search].add(form)
+    return fresh
 
 
 def choices_of(

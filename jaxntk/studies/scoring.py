@@ -74,7 +74,7 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
     """
     frozen = network.clone(batch_norm=BatchNormMode.FROZEN)
     x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
-    arch = jnp.zeros(6, jnp.int32)
+    arch = jnp.zeros(network.choice.shape, network.choice.dtype)
     draw = partial(init_variables, network, image_shape=image, dtype=jnp.dtype("float32"))
     shapes = jax.eval_shape(draw, jax.random.key(0))
     rest = {
@@ -220,7 +220,7 @@ def kernel_program(
     shapes = (
         jax.eval_shape(draw, jax.random.key(0)),
         jax.ShapeDtypeStruct(x_shape, ACTIVATIONS[settings.dtype]),
-        jax.ShapeDtypeStruct((6,), jnp.int32),
+        network.choice,
     )
     return KernelProgram(network, settings, shapes, jax.jit(kernel), traces)
 

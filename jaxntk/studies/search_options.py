@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -53,9 +54,17 @@ class SearchOptions(Config):
     """Limit on the parameters of the network."""
     max_flops: int | None = None
     """Limit on its FLOPs, those of one image."""
+    score_cache: str | None = None
+    """Folder in which runs share their scores: nothing is scored that any of them has scored under
+    the same settings."""
     processes: str | None = None
     """Several processes that share the scoring, each started with the same command: auto on TPU
     slices and under SLURM, else HOST:PORT/I/N, where the first of N processes listens."""
+
+    @property
+    def cache(self) -> Path | None:
+        """The folder of shared scores."""
+        return None if self.score_cache is None else Path(self.score_cache)
 
 
 AnySearch = TypeVar("AnySearch", bound=SearchOptions)
@@ -74,12 +83,7 @@ def check_search(options: SearchOptions, goals: Sequence[Any]) -> None:
     """
     if not goals or len(set(goals)) < len(goals):
         raise InputError("goals", list(options.goals), "give at least one, and none twice")
-    weights = np.array(options.weights)
-    if weights.size and (
-        weights.size != len(goals) or not (np.isfinite(weights) & (weights > 0)).all()
-    ):
-        cure = f"give {len(goals)} finite numbers above 0, or none"
-        raise InputError("weights", list(options.weights), cure)
+    check_weights(options.weights, options.goals)
     check_choice("algorithm", options.algorithm, ALGORITHMS)
     at_least = {"evaluations": 1, "searches": 1, "sample": 1, "finalists": 1, "reference": 2}
     at_least |= {"population": 2, "max_params": 1, "max_flops": 1}
@@ -93,6 +97,22 @@ def check_search(options: SearchOptions, goals: Sequence[Any]) -> None:
         raise InputError("finalists", options.finalists, cure)
     if options.select is None and options.finalists != 1:
         raise InputError("select", None, "name a truth by which finalists are chosen")
+
+
+def check_weights(weights: Sequence[float], goals: Sequence[str]) -> None:
+    """Checks the weights of several goals.
+
+    Args:
+        weights: none, or one a goal.
+        goals: the goals.
+
+    Raises:
+        InputError: too few or too many, or one that is not above 0.
+    """
+    given = np.array(weights)
+    if given.size and (given.size != len(goals) or not (np.isfinite(given) & (given > 0)).all()):
+        cure = f"give {len(goals)} finite numbers above 0, or none"
+        raise InputError("weights", list(weights), cure)
 
 
 def make_search(options: SearchOptions, space: SearchSpace) -> Search:

@@ -3,17 +3,19 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float64, Int
 
+from jaxntk.results.front_plot import front_figure
 from jaxntk.results.publish import Publication
 from jaxntk.results.rows import number_or_none
 from jaxntk.results.search_plot import Curves, search_figure
 from jaxntk.results.search_table import chosen_table
+from jaxntk.studies.search_front import front_of, seen_entries
 from jaxntk.studies.search_options import SearchOptions
 from jaxntk.studies.searchable import Searchable, Searched
 
-TABLE = "search.csv"
-FIGURE, BEST = "search.png", "best.png"
+TABLE, FRONT_TABLE = "search.csv", "front.csv"
+FIGURE, BEST, FRONT = "search.png", "best.png", "front.png"
 
 
 class Reported(NamedTuple):
@@ -21,11 +23,14 @@ class Reported(NamedTuple):
 
     Args:
         summary: a JSON object.
-        publication: the choices, the searches' progress and the best architecture.
+        publication: the choices, the searches' progress, the best architecture and the front of
+            score against FLOPs.
+        worth: what the choice of each search is worth after each evaluation; NaN for nothing.
     """
 
     summary: dict[str, Any]
     publication: Publication
+    worth: Float64[np.ndarray, "searches evaluations"]
 
 
 def search_report(
@@ -72,7 +77,10 @@ def search_report(
         "scores_told": found.scores.size,
         "seconds_of_this_call": seconds,
     }
-    name = f"{config.algorithm}, {' + '.join(config.goals)}"
+    goals = " + ".join(config.goals)
+    name = f"{config.algorithm}, {goals}"
+    seen = seen_entries(searchable, found)
+    summary["front"] = front_of(seen)
     axis = "score, higher is better" if searchable.truth is None else f"{searchable.of}, %"
     # By the score: by accuracy it would be chosen with what it is judged by.
     told = [-np.inf if entry["score"] is None else entry["score"] for entry in entries]
@@ -80,9 +88,11 @@ def search_report(
     figures = {
         FIGURE: search_figure({name: curves}, levels, axis),
         BEST: searchable.draw(choices[best, -1], _title(entries[best], searchable)),
+        FRONT: front_figure(seen, goals, searchable.of),
     }
+    tables = {TABLE: entries, FRONT_TABLE: summary["front"]}
     shown = [chosen_table(summary)]
-    return Reported(summary, Publication({TABLE: entries}, figures, shown))
+    return Reported(summary, Publication(tables, figures, shown), curves.values)
 
 
 def _has_score(found: Searched) -> Bool[np.ndarray, "searches evaluations"]:
@@ -133,10 +143,30 @@ def _levels(config: SearchOptions, searchable: Searchable) -> dict[str, float]:
         return {}
     worth = searchable.truth(searchable.everything)
     params = searchable.costs(searchable.everything).params
-    rng = np.random.default_rng(config.search_seed)
+    return levels_of(worth, params, config.evaluations, config.search_seed)
+
+
+def levels_of(
+    worth: Float64[np.ndarray, " space"],
+    params: Int[np.ndarray, " space"],
+    evaluations: int,
+    seed: int,
+) -> dict[str, float]:
+    """Says what there is in a space, and what choosing from it costs nothing.
+
+    Args:
+        worth: accuracy of every architecture.
+        params: parameters of every architecture.
+        evaluations: of a search; the largest of as many random architectures is a choice too.
+        seed: of a thousand draws of as many.
+
+    Returns:
+        ``best_there_is``, ``largest_of_random`` and ``random``, the last two in the mean.
+    """
+    rng = np.random.default_rng(seed)
     largest = [
         worth[drawn[np.argmax(params[drawn])]]
-        for drawn in (rng.choice(len(worth), config.evaluations) for _ in range(1000))
+        for drawn in (rng.choice(len(worth), evaluations) for _ in range(1000))
     ]
     return {
         "best_there_is": float(worth.max()),

@@ -176,11 +176,13 @@ class Searched(NamedTuple):
     Args:
         archs: the architectures.
         scores: what each search was told; NaN for failures.
-        seconds: that scoring them took, 0 for what the same search had asked for before.
+        fresh: whether the same search had not asked for it, or for its like, before.
+        seconds: that scoring them took, 0 for what is not fresh.
         reference_seconds: that scoring the architectures took among which ranks are taken.
     """
 
     archs: Int[np.ndarray, "searches evaluations genes"]
     scores: Float64[np.ndarray, "searches evaluations"]
+    fresh: Bool[np.ndarray, "searches evaluations"]
     seconds: Float64[np.ndarray, "searches evaluations"]
     reference_seconds: Float64[np.ndarray, ""]

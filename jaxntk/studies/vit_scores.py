@@ -18,8 +18,8 @@ from jaxntk.data.reduced import some_classes
 from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score
 from jaxntk.networks.precision import check_x64
-from jaxntk.results.rows import append_row
-from jaxntk.studies.run_folder import SCORES, digest_of, rows_by_key
+from jaxntk.studies.row_store import RowStore
+from jaxntk.studies.run_folder import digest_of
 from jaxntk.studies.search_options import TABLE
 from jaxntk.studies.searchable import LookUp
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
@@ -29,6 +29,12 @@ from jaxntk.studies.vit_spaces import AUTOFORMERS, TransformerSpace
 
 KEYS = ("arch", "kernel")
 """Fields that identify a row."""
+OF_SCORES = (
+    *("space", "data", "image_size", "num_images", "batch_classes", "batch_seed", "split"),
+    *("outputs", "dtype", "matmul_precision", "tile", "num_shape_classes", "init_seed"),
+    "feature_seed",
+)
+"""Fields that a score depends on, with patches and metrics."""
 
 
 def look_up(truth: str) -> LookUp:
@@ -59,7 +65,7 @@ class VitScores:
             InputError: anything wrong with the data.
         """
         check_x64(config.dtype)
-        self.config, self.space, self._out = config, TransformerSpace(config.space), out
+        self.config, self.space = config, TransformerSpace(config.space)
         dataset, _ = standardize(load_images(config.data, data_dir=config.data_dir))
         few = dataset
         if config.batch_classes is not None:
@@ -97,6 +103,9 @@ class VitScores:
         for how in config.variants.values():
             self._kernels.look(self.space.family, None if how is None else how.map)
         self._found: dict[str, dict[str, dict[str, Any]]] = {}
+        about = {name: getattr(config, name) for name in OF_SCORES}
+        about |= {"patch_size": config.patch, "metrics": sorted(config.metrics)}
+        self._store = RowStore(out, KEYS, config.cache, about | {"data_sha256": self.digest})
 
     def _check_labels(self) -> None:
         """Refuses alignment with labels that are all different.
@@ -115,15 +124,22 @@ class VitScores:
         Raises:
             InputError: damaged rows.
         """
-        for (arch, kernel), row in rows_by_key(self._out / SCORES, KEYS).items():
-            if not {"metrics", "parts", "metric_seconds"} <= set(row):
-                cure = "remove that row: what is missing is scored again"
-                raise InputError("out", f"{self._out} with a row of {arch} that is not whole", cure)
-            self._found.setdefault(arch, {})[kernel] = row
+        self._store.read()
+        for arch, kernel in self._store.rows:
+            self._keep(arch, kernel)
+
+    def _keep(self, arch: str, kernel: str) -> None:
+        row = self._store.rows[arch, kernel]
+        if not {"metrics", "parts", "metric_seconds"} <= set(row):
+            cure = "remove that row: what is missing is scored again"
+            raise InputError(
+                "out", f"{self._store.folder}, a row of {arch} that is not whole", cure
+            )
+        self._found.setdefault(arch, {})[kernel] = row
 
     @property
     def scored(self) -> int:
-        """Architectures whose kernels were computed."""
+        """Architectures whose kernels were computed, by this run or by one before it."""
         return len(self._found)
 
     def form(self, arch: Int[np.ndarray, " genes"]) -> str:
@@ -168,11 +184,14 @@ class VitScores:
         return np.stack([self._column(goal, archs) for goal in self.config.parsed], axis=1)
 
     def _compute(self, arch: Int[np.ndarray, " genes"]) -> None:
-        known = self._found.get(self.form(arch), {})
-        missing = {name: how for name, how in self.config.variants.items() if name not in known}
+        config, name = self.config, self.form(arch)
+        for kernel in config.variants:
+            if kernel not in self._found.get(name, {}) and self._store.adopt((name, kernel)):
+                self._keep(name, kernel)
+        known = self._found.get(name, {})
+        missing = {kernel: how for kernel, how in config.variants.items() if kernel not in known}
         if not missing:
             return
-        config, name = self.config, self.form(arch)
         own = self.space.canonical(arch[None])[0]
         counts = self.costs(own[None])
         every = scores_of(
@@ -194,8 +213,8 @@ class VitScores:
                 "parts": dict(found.parts),
                 "metric_seconds": found.metric_seconds,
             }
-            append_row(self._out / SCORES, row)
-            self._found.setdefault(name, {})[found.kernel] = row
+            self._store.add(row)
+            self._keep(name, found.kernel)
 
     def _column(
         self, goal: VitGoal, archs: Int[np.ndarray, "num genes"]

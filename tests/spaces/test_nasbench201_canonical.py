@@ -210,6 +210,15 @@ def test_what_stands_on_a_dead_branch_does_not_matter(index, edge, op) -> None:
     np.testing.assert_array_equal(space.live_edges(cell), live)
 
 
+def test_a_representative_is_the_first_of_its_form() -> None:
+    tied = all_forms(space.tied_function_form)
+    for index in range(0, len(CELLS), 97):
+        first = space.index_of(space.tied_representative(tied[index]))
+        assert first == tied.index(tied[index]) <= index
+    with pytest.raises(InputError, match="form: got y"):
+        space.tied_representative("y")
+
+
 @pytest.mark.parametrize(
     "use",
     [

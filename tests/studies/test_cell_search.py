@@ -13,7 +13,7 @@ from jaxntk.data.digits201 import load_digits201
 from jaxntk.errors import InputError
 from jaxntk.results.rows import read_json, read_rows
 from jaxntk.spaces import nasbench201
-from jaxntk.studies import cell_scores
+from jaxntk.studies import cell_scores, row_store
 from jaxntk.studies.cell_search import run_cell_search
 from jaxntk.studies.cell_search_config import CellSearchConfig, Goal, validate_cell_search
 from tests.shared_programs import shared_programs
@@ -157,7 +157,7 @@ def test_a_killed_search_goes_on_to_the_same_history(whole, tmp_path, monkeypatc
     class Killed(Exception):
         pass
 
-    real, cut = cell_scores.append_row, tmp_path / "cut"
+    real, cut = row_store.append_row, tmp_path / "cut"
 
     written = 0
 
@@ -168,7 +168,7 @@ def test_a_killed_search_goes_on_to_the_same_history(whole, tmp_path, monkeypatc
         if written in (1, 4, 9):
             raise Killed
 
-    monkeypatch.setattr(cell_scores, "append_row", dies_later)
+    monkeypatch.setattr(row_store, "append_row", dies_later)
     for _ in range(4):
         try:
             again = run(cut, KERNEL)
@@ -187,10 +187,33 @@ def test_scores_are_those_of_the_study_over_training(whole, tmp_path):
     scores = cell_scores.CellScores(KERNEL, tmp_path, Console(file=io.StringIO()))
     arch = history(out)["archs"][0, :1]
     values = scores(arch)
+    form = nasbench201.tied_function_form(arch[0])
     rows = [row for row in read_rows(tmp_path / "scores.jsonl")]
     assert values[0, 0] == pytest.approx(rows[0]["metrics"]["lga"]["value"])
     assert values[0, 1] == pytest.approx(-rows[1]["loss_sum"])
     assert [row["epochs"] for row in rows] == [0, 1]
+    # Whoever asks: the first cell of the space with this function.
+    assert {row["ops"] for row in rows} == {
+        nasbench201.format_ops(nasbench201.tied_representative(form))
+    }
+
+
+def test_a_second_run_scores_nothing_that_a_first_one_has_scored(whole, tmp_path, monkeypatch):
+    out, summary = whole
+    config = dataclasses.replace(KERNEL, score_cache=str(tmp_path / "cache"))
+    first = run(tmp_path / "first", config)
+    monkeypatch.setattr(cell_scores, "compile_programs", None)
+    other = dataclasses.replace(config, evaluations=3)
+    second = run(tmp_path / "second", other)
+    for name, wanted in history(out).items():
+        np.testing.assert_array_equal(history(tmp_path / "first")[name], wanted)
+        np.testing.assert_array_equal(history(tmp_path / "second")[name], wanted[:, :3])
+    assert [e["ops"] for e in first["searches"]] == [e["ops"] for e in summary["searches"]]
+    assert all(entry["seconds"] > 0 for entry in second["searches"])
+    # Other kernels are other scores.
+    elsewhere = dataclasses.replace(other, outputs="trace")
+    with pytest.raises(TypeError, match="not callable"):
+        run(tmp_path / "third", elsewhere)
 
 
 def test_accuracy_on_images_that_are_not_there_is_refused(tmp_path):

@@ -13,11 +13,13 @@ from tests.tiny_runs import REPOSITORY
 
 # Scripts with a command line of their own.
 WITHOUT_CONFIGURATION = (
+    "compare_searches",
     "digits201",
     "digits_vit",
     "frequency_bias",
     "kernel_dynamics",
     "lga_over_training",
+    "prune_supernet",
     "search_cells",
     "search_vits",
     "search_tables",

@@ -32,6 +32,8 @@ def script(name, *arguments):
         ("digits_vit", ("--limit", "0"), "limit"),
         ("search_cells", ("evolution-centred", "--goals", "lga"), "goals"),
         ("search_cells", ("random-lga3", "--evaluations", "0"), "evaluations"),
+        ("compare_searches", ("--runs", "nowhere"), "nowhere"),
+        ("prune_supernet", ("condition", "--goals", "kappa"), "goals"),
         ("search_vits", ("genetic-vintk", "--goals", "lga"), "goals"),
         ("frequency_bias", ("digits", "--side", "15"), "side"),
         ("vintk_vitbench101", ("--num-images", "3"), "num_images"),

@@ -1,0 +1,36 @@
+"""Which search chooses better: at equal numbers of evaluations, and at equal seconds?
+
+What      finished runs of search_cells.py or search_vits.py, held against each other. Reading a
+          table is free for us and stands for a training, which is charged with --training-seconds;
+          what a training takes is the mean train_seconds of rows of lga_over_training.py at the
+          benchmark's own number of epochs.
+Needs     folders of finished runs; nothing is computed.
+Time      seconds.
+Command   python experiments/compare_searches.py --out runs/compare --training-seconds 1.5
+            --runs runs/search_evolution_centred runs/search_evolution_table
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxntk.studies.compare_config import CompareConfig
+from jaxntk.studies.compare_searches import run_compare
+from jaxntk.studies.script import run_preset
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare searches."""
+
+    out: Path
+    """Folder of table and figure."""
+    config: Annotated[CompareConfig, tyro.conf.arg(name="")]
+    """What is compared."""
+
+
+if __name__ == "__main__":
+    sys.exit(run_preset(Options, __doc__, run_compare))

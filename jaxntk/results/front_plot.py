@@ -1,0 +1,43 @@
+"""Score against FLOPs, and the front that nothing beats in both."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from jaxntk.results import theme
+
+
+def front_figure(entries: Sequence[Mapping[str, Any]], score: str, of: str) -> Figure:
+    """Draws everything that searches have scored, and a line through the front.
+
+    Args:
+        entries: of :func:`jaxntk.studies.search_front.seen_entries`.
+        score: what searches went by, for the axis.
+        of: what accuracy is meant, for the colours, where entries have one.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    ax = figure.subplots()
+    front = [entry for entry in entries if entry["front"]]
+    x, y = [entry["flops"] / 1e6 for entry in entries], [entry["score"] for entry in entries]
+    known = bool(entries) and "accuracy" in entries[0]
+    colours: dict[str, Any] = {"color": theme.METRIC}
+    if known:
+        colours = {"c": [entry["accuracy"] for entry in entries], "cmap": "viridis"}
+    points = ax.scatter(x, y, s=14, linewidths=0, zorder=2, **colours)
+    steps = [entry["flops"] / 1e6 for entry in front]
+    heights = [entry["score"] for entry in front]
+    label = f"front: {len(front)} of {len(entries)}"
+    ax.step(steps, heights, where="post", color=theme.INVALID, linewidth=1.2, label=label)
+    if known:
+        bar = figure.colorbar(points, ax=ax)
+        bar.set_label(f"{of}, %", color=theme.MUTED, fontsize=9)
+        bar.ax.tick_params(length=0, colors=theme.MUTED, labelsize=8)
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    ylabel = f"{score}, higher is better"
+    theme.style_axes(ax, xlabel="million FLOPs of an image", ylabel=ylabel)
+    ax.legend(fontsize=8, frameon=False, loc="lower right", labelcolor=theme.MUTED)
+    return figure

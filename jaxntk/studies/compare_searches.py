@@ -1,0 +1,180 @@
+"""Holds finished searches against each other, at equal evaluations and at equal seconds.
+
+A search that reads a table pays for every architecture it had not asked for before what training it
+takes, and so does one that chooses among finalists by a table for these.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from jaxntk.errors import InputError
+from jaxntk.results.compare_table import compare_table
+from jaxntk.results.publish import Publication, publish
+from jaxntk.results.rows import number_or_none, read_json
+from jaxntk.results.search_plot import Curves, search_figure
+from jaxntk.studies.compare_config import CompareConfig, validate_compare
+from jaxntk.studies.guided_search import HISTORY
+from jaxntk.studies.run_folder import CONFIG, SUMMARY, make_folder
+from jaxntk.studies.search_options import TABLE
+
+NAME = "compare_searches"
+FIGURE, TABLE_FILE = "compare_searches.png", "compare_searches.csv"
+NEEDED = ("worth", "fresh", "seconds", "reference_seconds")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Searches of one kind.
+
+    Args:
+        name: of the kind.
+        of: what choices are judged by.
+        levels: what costs nothing.
+        worth: what the choice of each search is worth after each evaluation; NaN for nothing.
+        seconds: that the search had taken by then, trainings among them.
+    """
+
+    name: str
+    of: str
+    levels: dict[str, float]
+    worth: Float[np.ndarray, "searches evaluations"]
+    seconds: Float[np.ndarray, "searches evaluations"]
+
+    def at(self, budget: float) -> Float[np.ndarray, " searches"]:
+        """Says what each search would have chosen within a budget.
+
+        Args:
+            budget: seconds.
+
+        Returns:
+            The worth; NaN for a search that had chosen nothing by then.
+        """
+        done = (self.seconds <= budget).sum(axis=1)
+        last = self.worth[np.arange(len(done)), np.maximum(done - 1, 0)]
+        return np.where(done > 0, last, np.nan)
+
+
+def run_compare(
+    config: CompareConfig, out: Path, *, command: str, console: Console
+) -> dict[str, Any]:
+    """Compares searches.
+
+    Args:
+        config: which ones.
+        out: folder of table, figure and summary.
+        command: the line that makes them again.
+        console: where the table is shown.
+
+    Returns:
+        The summary, as written to ``summary.json``.
+
+    Raises:
+        InputError: a folder without a finished search, searches judged by different accuracies, or
+            one that needs to know what a training takes.
+    """
+    validate_compare(config)
+    runs = [read_run(Path(folder), config.training_seconds) for folder in config.runs]
+    names = [run.name for run in runs]
+    runs = [
+        replace(run, name=f"{run.name} ({folder})") if names.count(run.name) > 1 else run
+        for run, folder in zip(runs, config.runs, strict=True)
+    ]
+    for run in runs:
+        if (run.of, run.levels.keys()) != (runs[0].of, runs[0].levels.keys()):
+            cure = f"compare searches that are judged by {runs[0].of}"
+            raise InputError("runs", f"{run.name}, judged by {run.of}", cure)
+    entries = compare_entries(runs, config.budgets)
+    summary = {
+        "experiment": NAME,
+        "command": command,
+        "of": runs[0].of,
+        "training_seconds": config.training_seconds,
+        "entries": entries,
+    }
+    # That of as many random ones as a search evaluates: the same for none but equal searches.
+    levels = {k: v for k, v in runs[0].levels.items() if k != "largest_of_random"}
+    figure = search_figure(
+        {run.name: Curves(run.worth, run.seconds) for run in runs}, levels, f"{runs[0].of}, %"
+    )
+    make_folder(out)
+    shown = [compare_table(entries, runs[0].of)]
+    publish(out, summary, Publication({TABLE_FILE: entries}, {FIGURE: figure}, shown), console)
+    return summary
+
+
+def read_run(folder: Path, training_seconds: float | None) -> Run:
+    """Reads what a run of searches chose and when.
+
+    Args:
+        folder: of the run.
+        training_seconds: of a training to the end; None where it is not known.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: no finished search, nothing that its choices are judged by, or a table was read
+            and it is not known what a training takes.
+    """
+    if not all((folder / name).is_file() for name in (SUMMARY, CONFIG, HISTORY)):
+        raise InputError("runs", str(folder), "give the folder of a finished search")
+    summary, config = read_json(folder / SUMMARY), read_json(folder / CONFIG)["config"]
+    with np.load(folder / HISTORY) as file:
+        if not set(NEEDED) <= set(file.files):
+            cure = "run its command again: rows are kept, the history is written anew"
+            raise InputError("runs", f"{folder}, of an older version", cure)
+        worth, fresh, seconds, reference = (file[name] for name in NEEDED)
+    if not summary["levels"]:
+        cure = "give searches of a space whose accuracies are known"
+        raise InputError("runs", f"{folder}, judged by its score", cure)
+    selects = config["select"] is not None
+    tables = sum(goal.startswith(TABLE) for goal in config["goals"])
+    if (tables or selects) and training_seconds is None:
+        cure = f"say what a training takes: {folder} reads accuracies of trained networks"
+        raise InputError("training_seconds", None, cure)
+    taken = np.cumsum(seconds + (fresh * training_seconds if tables else 0.0), axis=1) + reference
+    name = f"{config['algorithm']}, {' + '.join(config['goals'])}"
+    if selects:
+        taken = taken + config["finalists"] * training_seconds
+        name += f", best of {config['finalists']} trained"
+    return Run(name, summary["of"], summary["levels"], worth, taken)
+
+
+def compare_entries(runs: list[Run], budgets: Iterable[float]) -> list[dict[str, Any]]:
+    """Says what each kind of search chooses at the end, and within each budget.
+
+    Args:
+        runs: the searches.
+        budgets: seconds; none for what each run took in the mean.
+
+    Returns:
+        An entry for each kind and budget; without a budget for all evaluations. Mean and standard
+        deviation are over the searches that had chosen anything by then.
+    """
+    totals = [float(run.seconds[:, -1].mean()) for run in runs]
+    asked = sorted(set(budgets)) or sorted({round(total, 2) for total in totals})
+    entries = []
+    for run, total in zip(runs, totals, strict=True):
+        for budget in (None, *asked):
+            values = run.worth[:, -1] if budget is None else run.at(budget)
+            done = run.seconds.shape[1] if budget is None else (run.seconds <= budget).sum(1).mean()
+            known = values[np.isfinite(values)]
+            entries.append({
+                "search": run.name,
+                "budget_seconds": total if budget is None else budget,
+                "whole": budget is None,
+                "evaluations": float(done),
+                "searches": len(values),
+                "chose": len(known),
+                "mean": float(known.mean()) if len(known) else None,
+                "standard_deviation": number_or_none(known.std(ddof=1)) if len(known) > 1 else None,
+                "lowest": float(known.min()) if len(known) else None,
+                "highest": float(known.max()) if len(known) else None,
+            })
+    return entries

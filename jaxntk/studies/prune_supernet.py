@@ -1,0 +1,309 @@
+"""Prunes a NAS-Bench-201 supernet by kernels at initialisation until a cell is left.
+
+A row of ``scores.jsonl`` is the kernel of one supernet at one initialisation; it is on disk before
+the next is begun, and what was pruned follows from the rows: a run that is killed at any moment
+goes on to the same cells.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from jaxtyping import Bool, Float64, Int
+from rich.console import Console
+
+from jaxntk.metrics import METRICS, Score, evaluate
+from jaxntk.networks.nasbench201 import BatchNormMode
+from jaxntk.networks.nasbench201_supernet import Supernet
+from jaxntk.results.prune_plot import prune_figure, prune_table
+from jaxntk.results.publish import Publication
+from jaxntk.results.rows import append_row
+from jaxntk.search import pruning
+from jaxntk.spaces import nasbench201
+from jaxntk.studies import run_folder
+from jaxntk.studies.job import Job
+from jaxntk.studies.job import prepare as prepare_job
+from jaxntk.studies.memory_plan import check_memory
+from jaxntk.studies.progress import track
+from jaxntk.studies.prune_config import PruneConfig, validate_prune
+from jaxntk.studies.scoring import CompiledKernel, compile_program, kernel_program
+from jaxntk.studies.search_report import levels_of
+from jaxntk.studies.study import Rows, Study
+from jaxntk.studies.truth import find_table, table_look_up
+
+NAME = "prune_supernet"
+FIGURE, TABLE = "prune_supernet.png", "prune_supernet.csv"
+KEYS = ("search", "supernet", "init_seed")
+"""Fields that identify a row."""
+PRUNING = pruning(nasbench201.NUM_EDGES, len(nasbench201.OPS))
+
+Mask = Bool[np.ndarray, "6 5"]
+ScoresOf = Callable[[Bool[np.ndarray, "candidates 6 5"]], Float64[np.ndarray, " candidates"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Prunable:
+    """Everything a configuration determines before the first kernel.
+
+    Args:
+        config: the configuration.
+        job: the images.
+        worth: accuracy of every cell of the space, in percent.
+        digest: SHA-256 of images, labels and accuracies.
+    """
+
+    config: PruneConfig
+    job: Job
+    worth: Float64[np.ndarray, " space"]
+    digest: str
+
+
+def prepare(config: PruneConfig) -> Prunable:
+    """Checks a configuration and loads what it names; writes nothing.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        What is pruned.
+
+    Raises:
+        InputError: anything wrong with the configuration, the table or the data.
+    """
+    validate_prune(config)
+    job = prepare_job(config)
+    look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
+    worth = look_up(nasbench201.enumerate_space())
+    digest = run_folder.digest_of(job.batch.x, job.batch.y, worth)
+    return Prunable(config, job, worth, digest)
+
+
+def written(mask: Mask) -> str:
+    """Writes a supernet as the operations left on each edge.
+
+    Args:
+        mask: edges and operations.
+
+    Returns:
+        Their digits, edges apart.
+
+    Example:
+        >>> written(np.eye(5, dtype=bool)[[0, 3, 3, 1, 2, 4]])
+        '0-3-3-1-2-4'
+    """
+    return "-".join("".join(str(op) for op in np.flatnonzero(kept)) for kept in mask)
+
+
+def prune(scores_of: ScoresOf) -> list[Mask]:
+    """Prunes a supernet.
+
+    Args:
+        scores_of: of supernets; not finite where a score failed.
+
+    Returns:
+        What was left after each round, from all operations to one on each edge.
+    """
+    mask = PRUNING.init()
+    path = [np.asarray(mask)]
+    for _ in range(PRUNING.rounds):
+        masks, wanted = (np.asarray(each) for each in PRUNING.ask(mask))
+        told = np.full(len(masks), np.nan)
+        told[wanted] = scores_of(masks[wanted])
+        mask = PRUNING.tell(mask, jnp.asarray(told, jnp.float32))
+        path.append(np.asarray(mask))
+    return path
+
+
+def told_of(
+    config: PruneConfig, values: Float64[np.ndarray, "candidates goals"]
+) -> Float64[np.ndarray, " candidates"]:
+    """Makes one score of all goals: the place by the score, or the weighted mean of places.
+
+    Args:
+        config: has the weights.
+        values: every goal in its good direction; NaN for failures.
+
+    Returns:
+        Ranks from 1 among those that did not fail, so that no precision is lost; NaN where any goal
+        failed.
+    """
+    ranks = scipy.stats.rankdata(values, axis=0, nan_policy="omit")
+    weights = np.array(config.weights or (1.0,) * len(config.goals))
+    return ranks @ (weights / weights.sum())
+
+
+def compute(prunable: Prunable, out: Path, console: Console) -> None:
+    """Computes every row that is not there yet.
+
+    Args:
+        prunable: what is pruned.
+        out: folder of the run.
+        console: where progress is shown.
+
+    Raises:
+        InputError: the kernel does not fit into memory, or the folder cannot be written to.
+    """
+    path, config = out / run_folder.SCORES, prunable.config
+    rows = dict(run_folder.rows_by_key(path, KEYS))
+    kernels: list[CompiledKernel] = []
+    edges, ops = PRUNING.init().shape
+    rounds = [edges * left for left in range(ops, 1, -1)]
+    steps = iter(track(range(config.searches * sum(rounds)), "supernets", console))
+
+    def scores_of(search: int, masks: Bool[np.ndarray, "candidates 6 5"]) -> Any:
+        for mask in masks:
+            next(steps)
+            for seed in config.seeds(search):
+                if (search, written(mask), seed) not in rows:
+                    if not kernels:
+                        kernels.append(_compiled(prunable, console))
+                    row = _row(prunable, kernels[0], search, mask, seed)
+                    append_row(path, row)
+                    rows[search, written(mask), seed] = row
+        return _told(prunable, rows, search, masks)
+
+    for search in range(config.searches):
+        prune(lambda masks, search=search: scores_of(search, masks))
+    next(steps, None)
+
+
+def _compiled(prunable: Prunable, console: Console) -> CompiledKernel:
+    job, config = prunable.job, prunable.config
+    network = Supernet(
+        num_classes=job.dataset.num_classes,
+        channels=config.channels,
+        cells_per_stage=config.cells_per_stage,
+        batch_norm=BatchNormMode(config.batch_norm),
+        initializer=config.initializer,
+    )
+    program = kernel_program(network, job.settings, job.batch.x.shape)
+    estimate = program.estimate()
+    console.print(f"memory, estimated from shapes: {estimate}", highlight=False)
+    check_memory(estimate.peak.total, estimate.available, len(job.batch.x))
+    console.print("compiling the kernel, once for all supernets ...", highlight=False)
+    return compile_program(program, job.batch.x)
+
+
+def _row(
+    prunable: Prunable, kernel: CompiledKernel, search: int, mask: Mask, seed: int
+) -> dict[str, Any]:
+    config, variables = prunable.config, kernel.variables(seed)
+    start = time.perf_counter()
+    gram = np.asarray(kernel.executable(variables, kernel.x, jnp.asarray(mask)))
+    # Any operation but none connects, as skip_connect does.
+    connected = nasbench201.is_connected([int(edge.any()) for edge in mask[:, 1:]])
+    if config.parameters == "lga" and not connected:
+        gram = np.zeros_like(gram)
+    scores = evaluate(gram, prunable.job.batch.y, config.goals)
+    return {
+        "search": search,
+        "supernet": written(mask),
+        "init_seed": seed,
+        "metrics": {name: score.to_json() for name, score in scores.items()},
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _told(
+    prunable: Prunable, rows: Rows, search: int, masks: Bool[np.ndarray, "candidates 6 5"]
+) -> Float64[np.ndarray, " candidates"]:
+    """What a search is told of supernets: of each goal the mean over initialisations."""
+    config = prunable.config
+    values = np.array([
+        [
+            [_signed(rows[search, written(mask), seed], goal) for goal in config.goals]
+            for seed in config.seeds(search)
+        ]
+        for mask in masks
+    ])
+    return told_of(config, values.mean(axis=1))
+
+
+def _signed(row: Mapping[str, Any], goal: str) -> float:
+    score = Score.from_json(row["metrics"][goal])
+    sign = 1.0 if METRICS[goal].higher_is_better else -1.0
+    return sign * score.value if score.valid else np.nan
+
+
+def summarize(prunable: Prunable, rows: Rows, console: Console) -> dict[str, Any]:
+    """Says which cell each pruning left, what it is worth and what it took.
+
+    Args:
+        prunable: what is pruned.
+        rows: the rows by search, supernet and seed.
+        console: not needed.
+
+    Returns:
+        The summary.
+    """
+    config, sizes = prunable.config, prunable.job.sizes
+    cells = nasbench201.enumerate_space()
+    side = prunable.job.batch.x.shape[1]
+    params = nasbench201.population_costs(cells, **sizes, image_size=side).params
+    paths = [
+        prune(lambda masks, search=search: _told(prunable, rows, search, masks))
+        for search in range(config.searches)
+    ]
+    asked = len(rows) // config.searches
+    levels = levels_of(prunable.worth, params, asked, config.init_seed)
+    entries = [
+        _entry(search, path[-1], prunable.worth, rows, levels["best_there_is"])
+        for search, path in enumerate(paths)
+    ]
+    accuracies = np.array([entry["accuracy"] for entry in entries])
+    every = [Score.from_json(each) for row in rows.values() for each in row["metrics"].values()]
+    return {
+        "goals": list(config.goals),
+        "searches": entries,
+        "mean": float(accuracies.mean()),
+        "standard_deviation": float(accuracies.std(ddof=1)) if len(entries) > 1 else None,
+        "of": config.truth,
+        "levels": levels,
+        "kernels_a_search": asked,
+        "scores_failed": sum(not score.valid for score in every),
+        "scores_told": len(every),
+        "rounds_survived": np.mean([np.sum(path, axis=0) for path in paths], axis=0).tolist(),
+    }
+
+
+def _entry(
+    search: int,
+    left: Mask,
+    worth: Float64[np.ndarray, " space"],
+    rows: Rows,
+    best: float,
+) -> dict[str, Any]:
+    arch: Int[np.ndarray, "6"] = np.asarray(PRUNING.result(jnp.asarray(left)))
+    accuracy = float(worth[nasbench201.index_of(arch)])
+    return {
+        "arch": nasbench201.decode(arch),
+        "ops": nasbench201.format_ops(arch),
+        "accuracy": accuracy,
+        "regret": best - accuracy,
+        "seconds": sum(row["seconds"] for row in rows.values() if row["search"] == search),
+    }
+
+
+def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
+    """Makes table and figure of a summary.
+
+    Args:
+        rows: not needed.
+        summary: of :func:`summarize`.
+
+    Returns:
+        The cells, and for how many rounds operations survived.
+    """
+    return Publication(
+        tables={TABLE: summary["searches"]},
+        figures={FIGURE: prune_figure(summary["rounds_survived"], len(summary["searches"]))},
+        shown=[prune_table(summary)],
+    )
+
+
+PRUNE = Study(NAME, KEYS, validate_prune, prepare, compute, summarize, report)

@@ -1,0 +1,66 @@
+"""Score against cost: what searches have seen that nothing beats in both."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxntk.search import pareto_front
+from jaxntk.studies.searchable import Searchable, Searched
+
+
+def seen_entries(searchable: Searchable, found: Searched) -> list[dict[str, Any]]:
+    """Lists everything that any search has scored, and whether it is on the front.
+
+    The front holds what no other one beats: none has at least its score at fewer FLOPs, or more at
+    as many.
+
+    Args:
+        searchable: the space.
+        found: what was asked for and told.
+
+    Returns:
+        An entry for each architecture with a valid score, by rising FLOPs; of architectures that
+        share a score the first that was asked for.
+    """
+    genes = found.archs.shape[-1]
+    flat, told = found.archs.reshape(-1, genes), found.scores.reshape(-1)
+    first: dict[str, int] = {}
+    for at in np.flatnonzero(np.isfinite(told)):
+        first.setdefault(searchable.scores.form(flat[at]), int(at))
+    if not first:
+        return []
+    places = list(first.values())
+    archs, scores = flat[places], told[places]
+    costs = searchable.costs(archs)
+    params, flops = np.asarray(costs.params), np.asarray(costs.flops)
+    # Places, not numbers: scores may be closer together than float32 tells apart.
+    ranks = np.stack([_places(scores), _places(-flops)], axis=1)
+    front = np.asarray(pareto_front(jnp.asarray(ranks, jnp.float32)))
+    worth = None if searchable.truth is None else searchable.truth(archs)
+    entries = []
+    for at in np.lexsort((-scores, flops)):
+        entry: dict[str, Any] = dict(searchable.describe(archs[at]))
+        entry |= {"score": float(scores[at]), "flops": int(flops[at]), "params": int(params[at])}
+        if worth is not None:
+            entry["accuracy"] = float(worth[at])
+        entries.append(entry | {"front": bool(front[at])})
+    return entries
+
+
+def _places(values: np.ndarray) -> np.ndarray:
+    """Numbers values from the smallest; equal ones have equal numbers."""
+    return np.unique(values, return_inverse=True)[1]
+
+
+def front_of(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Takes the front out of what was seen.
+
+    Args:
+        entries: of :func:`seen_entries`.
+
+    Returns:
+        Those on the front, without the mark.
+    """
+    return [{k: v for k, v in entry.items() if k != "front"} for entry in entries if entry["front"]]

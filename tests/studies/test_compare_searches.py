@@ -1,0 +1,111 @@
+"""Searches at equal seconds: what a training costs, what is chosen by then, what is refused."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxntk.errors import InputError
+from jaxntk.results.rows import read_json
+from jaxntk.studies.compare_config import CompareConfig
+from jaxntk.studies.compare_searches import read_run, run_compare
+from jaxntk.studies.guided_search import run_guided_search
+from tests.studies.guided import OPTIONS, Remembered, searchable, worth
+
+
+def search(out, space=None, **changes):
+    options = dataclasses.replace(OPTIONS, **changes)
+    console = Console(file=io.StringIO())
+    space = space or searchable()
+    run_guided_search(options, space, lambda _: None, out, command="again", console=console)
+    with np.load(out / "history.npz") as file:
+        return dict(file)
+
+
+def compare(out, *runs, **changes):
+    console = Console(file=io.StringIO(), width=140)
+    config = CompareConfig(runs=tuple(str(run) for run in runs), **changes)
+    return run_compare(config, out, command="again", console=console), console.file.getvalue()
+
+
+def test_choices_within_a_budget_are_those_of_a_plain_loop(tmp_path):
+    kept = search(tmp_path / "run")
+    budgets = (0.5, 3.0, 7.0, 1e6)
+    summary, shown = compare(tmp_path / "out", tmp_path / "run", budgets=budgets)
+    (whole, *rest) = summary["entries"]
+    assert whole["whole"]
+    assert whole["budget_seconds"] == pytest.approx(kept["seconds"].sum(axis=1).mean())
+    for entry, budget in zip(rest, budgets, strict=True):
+        chosen = []
+        for archs, scores, seconds in zip(
+            kept["archs"], kept["scores"], kept["seconds"], strict=True
+        ):
+            left, best = budget, None
+            for arch, score, cost in zip(archs, scores, seconds, strict=True):
+                left -= cost
+                if left < 0:
+                    break
+                if np.isfinite(score) and (best is None or score > best[0]):
+                    best = score, worth(arch[None])[0]
+            chosen += [] if best is None else [best[1]]
+        assert entry["chose"] == len(chosen), budget
+        assert entry["mean"] == (pytest.approx(np.mean(chosen)) if chosen else None)
+    assert "nothing yet" in shown
+    assert (tmp_path / "out" / "compare_searches.png").read_bytes().startswith(b"\x89PNG")
+    assert read_json(tmp_path / "out" / "summary.json")["entries"] == summary["entries"]
+
+
+def test_a_table_costs_a_training_for_each_new_architecture(tmp_path):
+    free = Remembered(worth)
+    free.seconds = lambda arch: 0.0
+    kept = search(tmp_path / "run", searchable(free), goals=("table:accuracy",))
+    run = read_run(tmp_path / "run", 1.5)
+    distinct = [
+        [len({str(arch[:2]) for arch in archs[: at + 1]}) for at in range(len(archs))]
+        for archs in kept["archs"]
+    ]
+    np.testing.assert_allclose(run.seconds, 1.5 * np.array(distinct))
+
+
+def test_finalists_are_trained(tmp_path):
+    kept = search(tmp_path / "run", searchable(select=worth), select="accuracy", finalists=3)
+    run = read_run(tmp_path / "run", 2.0)
+    np.testing.assert_allclose(run.seconds, np.cumsum(kept["seconds"], axis=1) + 6.0)
+    assert run.name.endswith("best of 3 trained")
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    for name in ("one", "two"):
+        search(tmp_path / name, search_seed=len(name) + (name == "two"))
+    summary, _ = compare(tmp_path / "out", tmp_path / "one", tmp_path / "two")
+    assert len({entry["search"] for entry in summary["entries"]}) == 2
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    search(tmp_path / "run")
+    search(tmp_path / "table", goals=("table:accuracy",))
+    search(tmp_path / "other", searchable(of="another"))
+    search(tmp_path / "score", searchable(truth=None))
+    cases = [
+        ((tmp_path / "nothing",), {}, "runs: got .*nothing; give the folder of a finished"),
+        ((tmp_path / "table",), {}, "training_seconds"),
+        ((tmp_path / "run", tmp_path / "other"), {}, "judged by another"),
+        ((tmp_path / "score",), {}, "judged by its score"),
+        ((tmp_path / "run", tmp_path / "run"), {}, "none twice"),
+        ((), {}, "at least one folder"),
+        ((tmp_path / "run",), {"budgets": (0.0,)}, "budgets"),
+        ((tmp_path / "run",), {"training_seconds": -1.0}, "training_seconds"),
+    ]
+    for runs, changes, named in cases:
+        with pytest.raises(InputError, match=named):
+            compare(tmp_path / "out", *runs, **changes)
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_history_of_an_older_version_is_named(tmp_path):
+    kept = search(tmp_path / "run")
+    np.savez(tmp_path / "run" / "history.npz", archs=kept["archs"])
+    with pytest.raises(InputError, match="older version"):
+        read_run(tmp_path / "run", None)

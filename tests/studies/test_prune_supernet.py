@@ -1,0 +1,147 @@
+"""Pruning by kernels: which supernets are asked for, what follows from rows, and killed runs."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxntk.data.digits201 import load_digits201
+from jaxntk.errors import InputError
+from jaxntk.results.rows import read_rows
+from jaxntk.spaces import nasbench201
+from jaxntk.studies import prune_supernet
+from jaxntk.studies.prune_config import PruneConfig, validate_prune
+from jaxntk.studies.prune_supernet import PRUNE, prune, told_of
+from jaxntk.studies.study import run_study
+from tests.shared_programs import shared_programs
+
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
+CONFIG = PruneConfig(
+    data="digits201",
+    split="valid",
+    num_images=8,
+    channels=2,
+    cells_per_stage=1,
+    goals=("trace", "lga_centred"),
+    dtype="float32",
+    searches=2,
+)
+ASKED = 6 * (5 + 4 + 3 + 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    with shared_programs(prune_supernet, "_compiled"):
+        yield
+
+
+def run(out, config=CONFIG):
+    return run_study(PRUNE, config, out, command="again", console=Console(file=io.StringIO()))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupted; not to be changed."""
+    out = tmp_path_factory.mktemp("prune") / "whole"
+    return out, run(out)
+
+
+def test_four_rounds_ask_for_each_operation_that_is_left(whole):
+    out, summary = whole
+    rows = read_rows(out / "scores.jsonl")
+    assert summary["kernels_a_search"] == ASKED
+    assert len(rows) == 2 * ASKED
+    sizes = [sum(len(edge) for edge in row["supernet"].split("-")) for row in rows[:ASKED]]
+    assert sizes == [29] * 30 + [23] * 24 + [17] * 18 + [11] * 12
+    assert {row["init_seed"] for row in rows} == {0, 1}
+
+
+def test_the_cell_follows_from_the_rows(whole):
+    """A plain loop over the rows: of each edge the operation goes whose loss leaves most."""
+    out, summary = whole
+    rows = read_rows(out / "scores.jsonl")
+    for search, entry in enumerate(summary["searches"]):
+        known = {row["supernet"]: row["metrics"] for row in rows if row["search"] == search}
+        left = [set("01234") for _ in range(6)]
+        while len(left[0]) > 1:
+            asked = [(edge, op) for edge in range(6) for op in sorted(left[edge])]
+            names = []
+            for edge, op in asked:
+                fewer = [ops - {op} if at == edge else ops for at, ops in enumerate(left)]
+                names.append("-".join("".join(sorted(ops)) for ops in fewer))
+            ranks = np.zeros(len(asked))
+            for goal in CONFIG.goals:
+                values = np.array([known[name][goal]["value"] for name in names])
+                ranks += np.array([(values < value).sum() for value in values])
+            for edge in range(6):
+                mine = [at for at, (where, _) in enumerate(asked) if where == edge]
+                left[edge] -= {asked[mine[int(np.argmax(ranks[mine]))]][1]}
+        ops = "".join(next(iter(ops)) for ops in left)
+        assert entry["ops"] == ops
+        accuracy = load_digits201().accuracy(nasbench201.parse_ops(ops)[None], "test")[0]
+        assert entry["accuracy"] == accuracy
+        assert entry["seconds"] > 0
+    assert (out / "prune_supernet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_killed_run_goes_on_to_the_same_cells(whole, tmp_path, monkeypatch):
+    out, summary = whole
+    real, written = prune_supernet.append_row, 0
+
+    class Killed(Exception):
+        pass
+
+    def dies_later(path, row):
+        nonlocal written
+        real(path, row)
+        written += 1
+        if written in (1, 40, 100):
+            raise Killed
+
+    monkeypatch.setattr(prune_supernet, "append_row", dies_later)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            run(tmp_path / "cut")
+    again = run(tmp_path / "cut")
+    without = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in read_rows(f / "scores.jsonl")]
+        for f in (out, tmp_path / "cut")
+    ]
+    assert without[0] == without[1]
+    assert [e["ops"] for e in again["searches"]] == [e["ops"] for e in summary["searches"]]
+
+
+def test_a_supernet_that_fails_is_worse_than_any_other():
+    values = np.array([[3.0, 1.0], [np.nan, 5.0], [1.0, 2.0]])
+    np.testing.assert_array_equal(told_of(CONFIG, values), [1.5, np.nan, 1.5])
+    weighted = dataclasses.replace(CONFIG, weights=(3.0, 1.0))
+    np.testing.assert_array_equal(told_of(weighted, values), [1.75, np.nan, 1.25])
+
+
+def test_more_convolutions_survive_where_they_are_what_counts():
+    path = prune(lambda masks: masks[:, :, 3].sum(axis=1).astype(float))
+    assert len(path) == 5
+    np.testing.assert_array_equal(path[-1], np.eye(5, dtype=bool)[[3] * 6])
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"goals": ()}, "goals"),
+        ({"goals": ("trace", "trace")}, "goals"),
+        ({"goals": ("kappa",)}, "goals"),
+        ({"weights": (1.0,)}, "weights"),
+        ({"searches": 0}, "searches"),
+        ({"archs": ("000000",)}, "archs"),
+        ({"tile": 4}, "tile"),
+        ({"batch_norm": "running"}, "batch_norm"),
+        ({"truth": "digits201/all"}, "truth"),
+        ({"num_inits": 0}, "num_inits"),
+    ],
+)
+def test_bad_settings_are_named(changes, named):
+    with pytest.raises(InputError, match=named):
+        validate_prune(dataclasses.replace(CONFIG, **changes))

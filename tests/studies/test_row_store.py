@@ -1,0 +1,75 @@
+"""Rows that runs share: who reads what, and what is left when something is lost."""
+
+import json
+
+import pytest
+
+from jaxntk.errors import InputError
+from jaxntk.results.rows import read_rows
+from jaxntk.studies.row_store import RowStore
+
+KEYS = ("arch", "seed")
+
+
+def row(arch, value=1.0):
+    return {"arch": arch, "seed": 0, "value": value}
+
+
+def store(tmp_path, name, about=None, cache="cache"):
+    folder = tmp_path / name
+    folder.mkdir(exist_ok=True)
+    made = RowStore(folder, KEYS, tmp_path / cache if cache else None, about or {"images": 8})
+    made.read()
+    return made
+
+
+def test_a_later_run_takes_what_an_earlier_one_computed(tmp_path):
+    store(tmp_path, "first").add(row("a"))
+    second = store(tmp_path, "second")
+    assert second.rows == {}
+    assert second.adopt(("a", 0))
+    assert not second.adopt(("b", 0))
+    assert read_rows(tmp_path / "second" / "scores.jsonl") == [row("a")]
+    second.adopt(("a", 0))
+    assert len(read_rows(tmp_path / "second" / "scores.jsonl")) == 1
+    # It stays whole without the cache.
+    assert store(tmp_path, "second", cache=None).rows == {("a", 0): row("a")}
+
+
+def test_other_settings_share_nothing(tmp_path):
+    store(tmp_path, "first").add(row("a"))
+    assert not store(tmp_path, "second", {"images": 16}).adopt(("a", 0))
+    abouts = [json.loads(file.read_text()) for file in tmp_path.glob("cache/*/about.json")]
+    assert sorted(about["images"] for about in abouts) == [8, 16]
+    assert {"jax", "jaxntk", "platform"} <= set(abouts[0])
+
+
+def test_every_run_has_a_file_of_its_own(tmp_path):
+    first, second = store(tmp_path, "first"), store(tmp_path, "second")
+    first.add(row("a"))
+    second.add(row("a", 2.0))
+    second.add(row("b"))
+    assert len(list(tmp_path.glob("cache/*/*.jsonl"))) == 2
+    third = store(tmp_path, "third")
+    assert set(third.shared) == {("a", 0), ("b", 0)}
+    # Each goes on with its own.
+    assert store(tmp_path, "second").rows["a", 0] == row("a", 2.0)
+
+
+def test_what_a_run_adopts_is_not_written_to_the_cache_again(tmp_path):
+    store(tmp_path, "first").add(row("a"))
+    store(tmp_path, "second").adopt(("a", 0))
+    assert len(list(tmp_path.glob("cache/*/*.jsonl"))) == 1
+
+
+def test_a_torn_line_in_the_cache_is_left_out(tmp_path):
+    store(tmp_path, "first").add(row("a"))
+    (file,) = tmp_path.glob("cache/*/*.jsonl")
+    file.write_bytes(file.read_bytes() + b'{"arch": "b", "se')
+    assert set(store(tmp_path, "second").shared) == {("a", 0)}
+
+
+def test_a_file_in_place_of_the_cache_is_refused(tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(InputError, match=r"score_cache: got .*cache"):
+        store(tmp_path, "first")
