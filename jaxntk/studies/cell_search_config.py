@@ -76,8 +76,8 @@ class CellSearchConfig(SearchOptions, OverTrainingConfig):
     def reading(self) -> OverTrainingConfig:
         """The study that trains and scores what is asked for: epochs are those of the goals."""
         epochs = sorted({goal.epochs for goal in self.parsed if goal.epochs is not None})
-        metrics = tuple(dict.fromkeys(g.name for g in self.parsed if g.name in METRICS))
-        return replace(self, epochs=tuple(epochs) or (0,), metrics=metrics or ("trace",))
+        # Whatever the goals: beside a training they cost nothing, and runs can share their rows.
+        return replace(self, epochs=tuple(epochs) or (0,), metrics=tuple(METRICS))
 
 
 def validate_cell_search(config: CellSearchConfig) -> None:

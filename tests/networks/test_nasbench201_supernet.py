@@ -71,7 +71,7 @@ def plain_cell(params, x, mask):
             convolved(nodes[source] + jnp.zeros_like(x), **edge["conv_3x3"]),
             pooled(nodes[source] + jnp.zeros_like(x)),
         ]
-        nodes[to] += sum(made[op] for op in np.flatnonzero(kept)) / kept.sum()
+        nodes[to] += sum(made[op] for op in np.flatnonzero(kept)) / float(kept.sum())
     return nodes[3]
 
 

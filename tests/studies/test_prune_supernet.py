@@ -137,7 +137,6 @@ def test_more_convolutions_survive_where_they_are_what_counts():
         ({"searches": 0}, "searches"),
         ({"archs": ("000000",)}, "archs"),
         ({"tile": 4}, "tile"),
-        ({"batch_norm": "running"}, "batch_norm"),
         ({"truth": "digits201/all"}, "truth"),
         ({"num_inits": 0}, "num_inits"),
     ],
