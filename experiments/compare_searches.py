@@ -1,12 +1,11 @@
 """Which search chooses better: at equal numbers of evaluations, and at equal seconds?
 
 What      finished runs of search_cells.py or search_vits.py, held against each other. Reading a
-          table is free for us and stands for a training, which is charged with --training-seconds;
-          what a training takes is the mean train_seconds of rows of lga_over_training.py at the
-          benchmark's own number of epochs.
+          table is free for us and stands for training: what the trainings of Digits-201 and
+          Digits-ViT took stands in these tables, for others --training-seconds says it.
 Needs     folders of finished runs; nothing is computed.
 Time      seconds.
-Command   python experiments/compare_searches.py --out runs/compare --training-seconds 1.5
+Command   python experiments/compare_searches.py --out runs/compare
             --runs runs/search_evolution_centred runs/search_evolution_table
 """
 

@@ -48,6 +48,11 @@ class Trainings:
         """Seeds that occur."""
         return tuple(int(seed) for seed in np.unique(self.seed))
 
+    @property
+    def seconds_a_subject(self) -> float:
+        """What an accuracy took in the mean, which is over all trainings of a subject."""
+        return float(self.seconds.sum() / np.unique(self.subject).size)
+
     def has_seed(
         self, subjects: Integer[np.ndarray, " num"], seed: int
     ) -> Bool[np.ndarray, " num"]:

@@ -15,7 +15,8 @@ class CompareConfig(Config):
     runs: tuple[str, ...]
     """Folders of finished searches, all judged by the same accuracy."""
     training_seconds: float | None = None
-    """What a look at a table stands for: seconds that a training to the end takes."""
+    """What a look at a table stands for, in seconds; by default, of the tables that come with the
+    package, what the trainings took of which it is the mean."""
     budgets: tuple[float, ...] = ()
     """Seconds a search at which choices are compared; by default what each run took."""
 

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 
+from jaxntk.data.digits201 import load_digits201
+from jaxntk.data.digits_vit import load_digits_vit
 from jaxntk.errors import InputError
 from jaxntk.results.compare_table import compare_table
 from jaxntk.results.publish import Publication, publish
@@ -94,7 +96,7 @@ def run_compare(
         "experiment": NAME,
         "command": command,
         "of": runs[0].of,
-        "training_seconds": config.training_seconds,
+        "training_seconds": config.training_seconds or look_seconds(runs[0].of),
         "entries": entries,
     }
     # That of as many random ones as a search evaluates: the same for none but equal searches.
@@ -133,6 +135,8 @@ def read_run(folder: Path, training_seconds: float | None) -> Run:
     if not summary["levels"]:
         cure = "give searches of a space whose accuracies are known"
         raise InputError("runs", f"{folder}, judged by its score", cure)
+    if training_seconds is None:
+        training_seconds = look_seconds(summary["of"])
     selects = config["select"] is not None
     tables = sum(goal.startswith(TABLE) for goal in config["goals"])
     if (tables or selects) and training_seconds is None:
@@ -144,6 +148,24 @@ def read_run(folder: Path, training_seconds: float | None) -> Run:
         taken = taken + config["finalists"] * training_seconds
         name += f", best of {config['finalists']} trained"
     return Run(name, summary["of"], summary["levels"], worth, taken)
+
+
+def look_seconds(of: str) -> float | None:
+    """Says what an accuracy of a table took.
+
+    Args:
+        of: what choices are judged by, such as ``digits201/test``.
+
+    Returns:
+        Seconds on one CPU core, of all trainings that it is the mean of; None for tables that do
+        not come with the package.
+
+    Example:
+        >>> look_seconds("cifar10/test/200")
+    """
+    tables = {"digits201": load_digits201, "digits_vit": load_digits_vit}
+    load = tables.get(of.split("/")[0])
+    return None if load is None else load().trainings.seconds_a_subject
 
 
 def compare_entries(runs: list[Run], budgets: Iterable[float]) -> list[dict[str, Any]]:

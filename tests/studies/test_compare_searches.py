@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from jaxntk.data.digits201 import load_digits201
 from jaxntk.errors import InputError
 from jaxntk.results.rows import read_json
 from jaxntk.studies.compare_config import CompareConfig
-from jaxntk.studies.compare_searches import read_run, run_compare
+from jaxntk.studies.compare_searches import look_seconds, read_run, run_compare
 from jaxntk.studies.guided_search import run_guided_search
 from tests.studies.guided import OPTIONS, Remembered, searchable, worth
 
@@ -67,6 +68,14 @@ def test_a_table_costs_a_training_for_each_new_architecture(tmp_path):
         for archs in kept["archs"]
     ]
     np.testing.assert_allclose(run.seconds, 1.5 * np.array(distinct))
+
+
+def test_our_own_tables_know_what_a_look_took():
+    trainings = load_digits201().trainings
+    wanted = np.mean([trainings.seconds[trainings.subject == at].sum() for at in range(4930)])
+    assert look_seconds("digits201/test") == pytest.approx(wanted)
+    assert look_seconds("digits_vit/valid") > 0
+    assert look_seconds("cifar10/test/200") is None
 
 
 def test_finalists_are_trained(tmp_path):
