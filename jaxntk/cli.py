@@ -6,6 +6,7 @@ Bad input ends in one line on standard error and exit code 2.
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 import re
 import runpy
@@ -355,32 +356,36 @@ def _with_default(kind: type[Options], config: ScoreConfig) -> type[Options]:
 
 
 def _told(box: str, see: str) -> InputError:
-    """Makes an error of the box that tyro draws; it names the first flag that is missing."""
+    """Makes an error of the box that tyro draws."""
     lines = _message(box)
     text = " ".join(line.strip() for line in lines)
     if valueless := re.match(r"Missing value for argument '([^']+)'", text):
         return InputError(valueless[1], "no value", see)
-    # Below a heading each flag has a line of its own, and what it is for lines further in.
-    if not text.startswith("Missing from ") or len(lines) < 2:
-        return InputError("flags", text, see)
-    margin = _indentation(lines[1])
-    starts = [at for at, line in enumerate(lines) if _indentation(line) == margin]
-    name, _, values = lines[starts[0]].strip().partition(" ")
+    heading = next((at for at, line in enumerate(lines) if line.rstrip().endswith(":")), len(lines))
+    if text.startswith("Missing from ") and lines[heading + 1 :]:
+        return _required(lines[heading + 1 :], see)
+    return InputError("flags", text, see)
+
+
+def _required(lines: list[str], see: str) -> InputError:
+    """Makes an error of flags that are missing: a line each, and below, further in, its text."""
+    starts = [at for at, line in enumerate(lines) if _indentation(line) == _indentation(lines[0])]
+    name, _, values = lines[0].strip().partition(" ")
     others = ", ".join(lines[at].split()[0] for at in starts[1:])
     got = f"nothing, and it is required{f', like {others}' if others else ''}"
     if values.startswith("{"):
         options = ", ".join(values.strip("{}").split(","))
         return InputError(name, got, f"choose from {options}; {see}")
-    about = " ".join(line.strip() for line in lines[starts[0] + 1 : [*starts, len(lines)][1]])
+    about = " ".join(line.strip() for line in lines[1 : [*starts, len(lines)][1]])
     about = about.removesuffix("(required)").strip().removesuffix(".")
     return InputError(name, got, f"give {about[:1].lower()}{about[1:]}; {see}")
 
 
 def _message(box: str) -> list[str]:
-    """Takes the message out of the box that it is drawn in."""
-    lines = [re.sub(r"^[│╭╰]|[│╮╯\s]+$", "", line) for line in box.splitlines()[1:]]
-    ends = (at for at, line in enumerate(lines) if re.fullmatch(r"[─\s]*", line))
-    return lines[: next(ends, len(lines))]
+    """Takes the message out of the box that it is drawn in: what stands above its last rule."""
+    lines = [re.sub(r"^[│╰]|[│╯\s]+$", "", line) for line in box.splitlines()[1:]]
+    parts = itertools.groupby(lines, lambda line: bool(re.fullmatch(r"[─\s-]*", line)))
+    return next((list(part) for is_rule, part in parts if not is_rule), [])
 
 
 def _indentation(line: str) -> int:

@@ -127,8 +127,15 @@ def test_a_missing_flag_is_told_with_its_choices(capsys, arguments, told):
     assert re.search(f"error: {told}", line), line
 
 
+def test_a_missing_flag_is_told_the_same_where_boxes_are_drawn(capsys):
+    code, out, err = finish(process(["score"]))
+    assert (code, out) == (2, "")
+    assert err == refusal(capsys, "score") + "\n"
+
+
 def test_a_run_needs_a_folder(capsys, experiment):
-    assert "--out" in refusal(capsys, "run", experiment)
+    line = refusal(capsys, "run", experiment)
+    assert "error: --out: got nothing, and it is required; give folder of the run" in line
 
 
 def test_a_run_needs_an_experiment(capsys, tmp_path):
