@@ -20,9 +20,9 @@ def exit_at_interrupt(run: Callable[[], int], stopped: str) -> int:
     """Runs what a process is there for; Ctrl-C ends the process with one line and exit code 130.
 
     What Ctrl-C breaks off in Python goes on in XLA's threads. Were Python to shut down as usual,
-    it would take away what they work with, and many a process would end in a segmentation fault.
-    So the process is left at once, by ``os._exit``; files need no more than that, as each row and
-    each file is on disk when the call that writes it returns.
+    a compilation would at its end use the devices that are gone by then, and the process would die
+    of a segmentation fault. So the process is left at once, by ``os._exit``; files need no more
+    than that, as each row and each file is on disk when the call that writes it returns.
 
     Args:
         run: returns the exit code.
