@@ -6,6 +6,7 @@ Bad input ends in one line on standard error and exit code 2.
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 import re
 import runpy
@@ -24,6 +25,7 @@ from rich.console import Console
 from jaxntk import __version__
 from jaxntk.data.nasbench201_import import import_nasbench201
 from jaxntk.errors import InputError, did_you_mean
+from jaxntk.interrupt import INTERRUPTED, exit_at_interrupt
 from jaxntk.results.report import write_report
 from jaxntk.results.rows import write_json_atomic
 from jaxntk.results.terminal import summary_table
@@ -41,7 +43,6 @@ from jaxntk.studies.verify import print_comparisons, verify
 Options = TypeVar("Options")
 BAD_INPUT = 2
 DIFFERS = 1
-INTERRUPTED = 130
 PIPE_CLOSED = 141
 PROGRAM = "jaxntk"
 
@@ -129,13 +130,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: the command line without the program's name; by default the process's own.
+        arguments: the command line without the program's name; by default the process's own, and
+            Ctrl-C then ends the process.
 
     Returns:
         The exit code: 0, 1 where ``verify`` found a difference, 2 after bad input, 130 after
         Ctrl-C.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    resumable = given[:1] in (["run"], ["merge"], ["train"])
+    resumed = "; the same command goes on from here" if resumable else ""
+    stopped = f"{PROGRAM}: stopped{resumed}"
+    if arguments is None:
+        return exit_at_interrupt(partial(_answer, given), stopped)
+    try:
+        return _answer(given)
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return INTERRUPTED
+
+
+def _answer(arguments: list[str]) -> int:
+    """Runs one command; bad input gives one line on standard error."""
     try:
         return _dispatch(arguments)
     except InputError as error:
@@ -145,11 +161,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has gone (`| head`); nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except KeyboardInterrupt:
-        resumable = arguments[:1] in (["run"], ["merge"], ["train"])
-        resumed = "; the same command goes on from here" if resumable else ""
-        print(f"{PROGRAM}: stopped{resumed}", file=sys.stderr)
-        return INTERRUPTED
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -311,7 +322,7 @@ def parse(
         The options.
 
     Raises:
-        InputError: an unknown flag, or a value that does not fit.
+        InputError: an unknown flag, a value that does not fit, or a required one that is missing.
     """
     record: Any = kind
     names = [field.name for field in dataclasses.fields(record)]
@@ -331,9 +342,7 @@ def parse(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise InputError(
-            "flags", _first_line(errors.getvalue()), f"see {PROGRAM} {prog} --help"
-        ) from None
+        raise _told(errors.getvalue(), f"see {PROGRAM} {prog} --help") from None
 
 
 def _with_default(kind: type[Options], config: ScoreConfig) -> type[Options]:
@@ -346,15 +355,41 @@ def _with_default(kind: type[Options], config: ScoreConfig) -> type[Options]:
     )
 
 
-def _first_line(box: str) -> str:
-    """Takes the message out of the box that it is drawn in."""
-    lines = [re.sub(r"^[│╭╰\s]+|[│╮╯\s]+$", "", line) for line in box.splitlines()[1:]]
-    message = []
-    for line in lines:
-        if re.fullmatch(r"[─\s]*", line):
-            break
-        message.append(line)
-    return " ".join(message)
+def _told(box: str, see: str) -> InputError:
+    """Makes an error of the box that tyro draws."""
+    lines = _message(box)
+    text = " ".join(line.strip() for line in lines)
+    if valueless := re.match(r"Missing value for argument '([^']+)'", text):
+        return InputError(valueless[1], "no value", see)
+    heading = next((at for at, line in enumerate(lines) if line.rstrip().endswith(":")), len(lines))
+    if text.startswith("Missing from ") and lines[heading + 1 :]:
+        return _required(lines[heading + 1 :], see)
+    return InputError("flags", text, see)
+
+
+def _required(lines: list[str], see: str) -> InputError:
+    """Makes an error of flags that are missing: a line each, and below, further in, its text."""
+    starts = [at for at, line in enumerate(lines) if _indentation(line) == _indentation(lines[0])]
+    name, _, values = lines[0].strip().partition(" ")
+    others = ", ".join(lines[at].split()[0] for at in starts[1:])
+    got = f"nothing, and it is required{f', like {others}' if others else ''}"
+    if values.startswith("{"):
+        options = ", ".join(values.strip("{}").split(","))
+        return InputError(name, got, f"choose from {options}; {see}")
+    about = " ".join(line.strip() for line in lines[1 : [*starts, len(lines)][1]])
+    about = about.removesuffix("(required)").strip().removesuffix(".")
+    return InputError(name, got, f"give {about[:1].lower()}{about[1:]}; {see}")
+
+
+def _message(box: str) -> list[str]:
+    """Takes the message out of the box that it is drawn in: what stands above its last rule."""
+    lines = [re.sub(r"^[│╰]|[│╯\s]+$", "", line) for line in box.splitlines()[1:]]
+    parts = itertools.groupby(lines, lambda line: bool(re.fullmatch(r"[─\s-]*", line)))
+    return next((list(part) for is_rule, part in parts if not is_rule), [])
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _set_precision(dtype: str) -> None:

@@ -108,12 +108,34 @@ def test_a_wrong_flag_is_one_line(capsys, tmp_path, experiment, flags, told):
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "run"])
 def test_what_is_required_is_named(capsys, command):
     line = refusal(capsys, command)
-    assert "Missing" in line
-    assert f"see jaxntk {command} --help" in line
+    assert re.search(r"error: (--[a-z-]+|PATH): got nothing, and it is required", line), line
+    assert line.endswith(f"; see jaxntk {command} --help")
+    assert "(required)" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("score --data digits", "--batch-norm: .* required; choose from batch, frozen, running; "),
+        ("score", "--data: .* required, like --batch-norm; give images: digits, .* tfds:NAME; see"),
+        ("train --arch 421211 --out x", "--data: got nothing, and it is required; give images: "),
+        ("score --data digits --batch-norm", "--batch-norm: got no value; see jaxntk score --help"),
+    ],
+)
+def test_a_missing_flag_is_told_with_its_choices(capsys, arguments, told):
+    line = refusal(capsys, *arguments.split())
+    assert re.search(f"error: {told}", line), line
+
+
+def test_a_missing_flag_is_told_the_same_where_boxes_are_drawn(capsys):
+    code, out, err = finish(process(["score"]))
+    assert (code, out) == (2, "")
+    assert err == refusal(capsys, "score") + "\n"
 
 
 def test_a_run_needs_a_folder(capsys, experiment):
-    assert "--out" in refusal(capsys, "run", experiment)
+    line = refusal(capsys, "run", experiment)
+    assert "error: --out: got nothing, and it is required; give folder of the run" in line
 
 
 def test_a_run_needs_an_experiment(capsys, tmp_path):

@@ -12,6 +12,8 @@ PAGES = {
     "vintk.md": ("vintk", (4, 4)),
 }
 """Pages with code, and the shape of what their last block made."""
+PRINTED = ("digits201.md", "digits_vit.md")
+"""Pages with one block of code, and what it prints in the next."""
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -24,3 +26,11 @@ def test_the_examples_run_one_after_another(name):
         exec(compile(block, name, "exec"), names)
     made, shape = PAGES[name]
     assert eval(made, names).shape == shape
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_examples_print_what_is_said(name, capsys):
+    page = (DOCS / name).read_text(encoding="utf-8")
+    (code, printed), *_ = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, name, "exec"), {})
+    assert capsys.readouterr().out == printed

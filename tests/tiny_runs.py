@@ -19,7 +19,7 @@ from jaxntk.studies.run_folder import SCORES, SUMMARY, TRUTH
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUM_ARCHS = 4
-MAIN = "import sys; from jaxntk.cli import main; sys.exit(main(sys.argv[1:]))"
+MAIN = "import sys; from jaxntk.cli import main; sys.exit(main())"
 
 EXPERIMENT = """
 from jaxntk.studies.config import ExperimentConfig

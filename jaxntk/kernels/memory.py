@@ -75,7 +75,7 @@ class MemoryEstimate:
         text = f"about {readable(peak.total)} ({parts})"
         if self.share is None or self.available is None:
             return text
-        return f"{text}: {self.share:.2%} of {readable(self.available)} on {self.device}"
+        return f"{text}: {self.share:.2%} of {readable(self.available)} free on {self.device}"
 
 
 def peak_bytes(fn: Callable[..., Any], *args: Any, on_cpu: bool = True) -> PeakBytes:
@@ -137,7 +137,7 @@ def estimate_memory(fn: Callable[..., Any], *args: Any, device: Any = None) -> M
         True
         >>> print(MemoryEstimate(estimate.peak, "cpu", 2**30))
         about 8 MiB (4 MiB arguments, 4 MiB outputs, 0 MiB in between, most in inputs):
-        0.78% of 1 GiB on cpu
+        0.78% of 1 GiB free on cpu
     """
     device = device or jax.devices()[0]
     on_cpu = device.platform == "cpu"

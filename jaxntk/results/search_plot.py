@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from jaxntk.results import theme
 
@@ -16,6 +18,8 @@ LEVELS = {
     "random": ("a random one", "-."),
 }
 """Names of horizontal lines, and how they are drawn."""
+BAND = {"alpha": 0.15, "linewidth": 0}
+"""How the middle half is drawn."""
 MOMENTS = 200
 """At which searches of different speed are compared."""
 
@@ -59,13 +63,17 @@ def search_figure(curves: Mapping[str, Curves], levels: Mapping[str, float], rep
         for name, level in levels.items():
             label, style = LEVELS[name]
             ax.axhline(level, color=theme.MUTED, linewidth=1, linestyle=style, label=label)
-    panels[0].set_xscale("log")
+    _plain_log(panels[0])
     _zoom(panels[0], curves, levels)
     theme.style_axes(panels[0], xlabel="evaluations", ylabel=report)
     if timed:
         theme.style_axes(panels[1], xlabel="seconds", ylabel="")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    handles, _ = panels[0].get_legend_handles_labels()
+    if panels[0].collections:
+        handles.append(
+            Patch(color=theme.MUTED, label="middle half of the searches (line: their mean)", **BAND)
+        )
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
 
 
@@ -96,6 +104,16 @@ def at_moments(
     return moments, np.stack(found)
 
 
+def _plain_log(ax: Axes) -> None:
+    """Makes an axis logarithmic, with numbers as people write them."""
+    ax.set_xscale("log")
+    first, last = ax.get_xlim()
+    # Over many decades the numbers between their ends would not fit.
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if last < 1000 * first else (1,)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _band(
     ax: Axes,
     x: Float[np.ndarray, " points"] | np.ndarray,
@@ -103,13 +121,15 @@ def _band(
     colour: str,
     name: str,
 ) -> None:
+    """Draws steps: a choice stands until there is a better one."""
     # A search that knows nothing yet is not in the mean.
     known = np.isfinite(values).any(axis=0)
     x, values = x[known], values[:, known]
-    ax.plot(x, np.nanmean(values, axis=0), color=colour, linewidth=1.6, label=name)
+    mean = np.nanmean(values, axis=0)
+    ax.plot(x, mean, color=colour, linewidth=1.6, label=name, drawstyle="steps-post")
     if len(values) > 1 and values.shape[1]:
         low, high = np.nanpercentile(values, (25, 75), axis=0)
-        ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        ax.fill_between(x, low, high, color=colour, step="post", **BAND)
 
 
 def _zoom(ax: Axes, curves: Mapping[str, Curves], levels: Mapping[str, float]) -> None:

@@ -22,7 +22,7 @@ from jaxntk.results.rows import (
     read_rows,
     write_json_atomic,
 )
-from jaxntk.studies.progress import track
+from jaxntk.studies.progress import say_complete, track
 from jaxntk.studies.run_folder import make_folder
 from jaxntk.studies.shards import Shard
 from jaxntk.training.population import Training
@@ -114,6 +114,8 @@ def train(
         bar = track(range(len(todo)), "training", console)
         for _, row in zip(bar, benchmark.rows(todo), strict=True):
             append_row(path, row)
+    else:
+        say_complete(out, console)
     return len(done) + len(todo)
 
 

@@ -180,7 +180,7 @@ def validate_scoring(config: KernelConfig) -> None:
         if config.num_archs > nasbench201.SPACE_SIZE:
             cure = f"the space has {nasbench201.SPACE_SIZE} cells"
             raise InputError("num_archs", config.num_archs, cure)
-    cells = [nasbench201.format_ops(parse_arch(arch)) for arch in config.archs]
+    cells = [nasbench201.format_ops(parse_arch(arch, "archs")) for arch in config.archs]
     for index, cell in enumerate(cells):
         if cell in cells[:index]:
             raise InputError("archs", f"{cell} twice", "give every cell once")
@@ -230,11 +230,12 @@ def check_seed(name: str, seed: int) -> None:
         raise InputError(name, seed, f"give a seed from 0 to {TRUTH_SEED // 2 - 1}")
 
 
-def parse_arch(text: str) -> Int32[np.ndarray, "6"]:
+def parse_arch(text: str, argument: str = "arch") -> Int32[np.ndarray, "6"]:
     """Reads a cell in either of its written forms.
 
     Args:
         text: the benchmark's string, or six digits.
+        argument: what to call it in an error.
 
     Returns:
         The cell.
@@ -246,7 +247,10 @@ def parse_arch(text: str) -> Int32[np.ndarray, "6"]:
         >>> print(parse_arch("421211"))
         [4 2 1 2 1 1]
     """
-    return nasbench201.encode(text) if "|" in text else nasbench201.parse_ops(text)
+    try:
+        return nasbench201.encode(text) if "|" in text else nasbench201.parse_ops(text)
+    except InputError as error:
+        raise InputError(argument, error.got, error.cure) from error
 
 
 def _check_types(kind: type[Config], values: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ from jaxntk.spaces import autoformer
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import parse_arch
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
-from jaxntk.studies.progress import track
+from jaxntk.studies.progress import say_complete, track
 from jaxntk.studies.scoring import KernelSettings, compile_kernel
 from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
@@ -143,6 +143,8 @@ def compute_missing(study: FrequencyStudy, out: Path, console: Console) -> None:
         rows = frequency_rows(study, todo, console)
         for _, row in zip(track(todo, "kernels", console), rows, strict=True):
             append_row(path, row)
+    else:
+        say_complete(out, console)
 
 
 def frequency_rows(

@@ -105,7 +105,7 @@ def validate_frequency(config: FrequencyConfig) -> None:
         raise InputError("patch_size", config.patch_size, f"give a divisor of side={config.side}")
     for name in ("seed", "batch_seed"):
         check_seed(name, getattr(config, name))
-    parse_arch(config.cell)
+    parse_arch(config.cell, "cell")
     autoformer.from_string(config.vit, config.autoformer_space)
     names = [str(ViNTK.parse(text)) for text in config.vintks]
     if len(set(names)) < len(names):

@@ -21,7 +21,7 @@ from jaxntk.results.publish import publish
 from jaxntk.results.rows import archive, write_bytes_atomic
 from jaxntk.search import SearchSpace, random_search
 from jaxntk.studies import run_folder
-from jaxntk.studies.progress import track
+from jaxntk.studies.progress import say_complete, track
 from jaxntk.studies.search_options import AnySearch, SearchOptions, make_search
 from jaxntk.studies.search_report import search_report
 from jaxntk.studies.searchable import Scores, Searchable, Searched, own_folder
@@ -67,8 +67,9 @@ def run_guided_search(
         data_sha256=searchable.digest,
     )
     first = jax.process_index() == 0
+    finished = (out / HISTORY).exists()
     if first:
-        if (out / HISTORY).exists():
+        if finished:
             # A search by counts or tables has no rows by which the folder would be known.
             run_folder.refuse_other(out, record, validate)
         run_folder.open_run(out, record, validate)
@@ -76,7 +77,10 @@ def run_guided_search(
         console = Console(quiet=True)
     run_folder.make_folder(own_folder(out))
     searchable.scores.resume()
+    scored = searchable.scores.scored
     found = search_in_step(config, searchable, console)
+    if finished and searchable.scores.scored == scored:
+        say_complete(out, console)
     choices = np.stack([
         choices_of(archs, told, searchable, config.finalists)
         for archs, told in zip(found.archs, found.scores, strict=True)

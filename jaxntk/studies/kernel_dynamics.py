@@ -31,7 +31,7 @@ from jaxntk.studies.job import Job
 from jaxntk.studies.over_training import make_study
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
 from jaxntk.studies.over_training_rows import SEEN, OverTraining
-from jaxntk.studies.progress import track
+from jaxntk.studies.progress import say_complete, track
 from jaxntk.studies.scoring import ACTIVATIONS, PARAMETERS, exact_zero, layer_kernel_fn
 from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.truth import TableLookUp, find_table, table_look_up
@@ -154,6 +154,7 @@ def compute_dynamics(study: OverTraining, out: Path, console: Console) -> None:
     cells = [nasbench201.format_ops(arch) for arch in study.job.archs]
     wanted = {(ops, epoch) for ops in cells for epoch in study.config.epochs}
     if wanted <= done:
+        say_complete(out, console)
         return
     bar = track(range(study.last_epoch + 1), "epochs", console)
     for _, rows in zip(bar, epoch_rows(study), strict=True):

@@ -26,7 +26,7 @@ from jaxntk.studies.config import LOCATIONS
 from jaxntk.studies.job import Job
 from jaxntk.studies.memory_plan import check_memory, plan_memory
 from jaxntk.studies.over_training_config import OverTrainingConfig
-from jaxntk.studies.progress import track
+from jaxntk.studies.progress import say_complete, track
 from jaxntk.studies.run_folder import SCORES, rows_by_key
 from jaxntk.studies.score import kernel_row
 from jaxntk.studies.scoring import PARAMETERS, CompiledKernel, compile_program
@@ -149,6 +149,8 @@ def compute_missing(study: OverTraining, out: Path, console: Console) -> None:
             for row in rows:
                 if tuple(row[key] for key in KEYS) not in done:
                     append_row(out / SCORES, row)
+    else:
+        say_complete(out, console)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 

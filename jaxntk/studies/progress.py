@@ -1,6 +1,7 @@
-"""Progress bars with rate and time left."""
+"""Progress bars with rate and time left, and a word where there is nothing left."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
@@ -29,6 +30,17 @@ class RateColumn(ProgressColumn):
         if task.speed >= 1:
             return Text(f"{task.speed:.1f}/s")
         return Text(f"{1 / task.speed:.1f} s each")
+
+
+def say_complete(out: Path, console: Console) -> None:
+    """Says that a run is made of what its folder held when it began.
+
+    Args:
+        out: the folder.
+        console: where to say it.
+    """
+    line = f"complete already: nothing is computed, everything is in {out}"
+    console.print(line, soft_wrap=True, highlight=False)
 
 
 def track(items: Sequence[Item], description: str, console: Console) -> Iterable[Item]:

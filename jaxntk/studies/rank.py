@@ -23,9 +23,9 @@ from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import TRAIN, ExperimentConfig, validate
 from jaxntk.studies.job import Job, prepare
-from jaxntk.studies.progress import track
+from jaxntk.studies.progress import say_complete, track
 from jaxntk.studies.run_folder import Record
-from jaxntk.studies.score import GetKernel, compile_for_run, score_missing
+from jaxntk.studies.score import compile_for_run, score_missing
 from jaxntk.studies.scoring import CompiledKernel
 from jaxntk.studies.shards import Shard
 from jaxntk.studies.summarize import Cost, Rows, summarize, telling_cells
@@ -193,7 +193,7 @@ def _complete(
     config: ExperimentConfig, job: Job, accuracy: AccuracyFn, folder: Path, console: Console
 ) -> Rows:
     """Computes the rows and the two kernels that a folder lacks; returns all rows."""
-    kernel: GetKernel = cache(partial(compile_for_run, job, folder, console))
+    kernel = cache(partial(compile_for_run, job, folder, console))
     score_missing(job, folder / run_folder.SCORES, kernel, console)
     done = {ops for (ops,) in run_folder.rows_by_key(folder / run_folder.TRUTH, ("ops",))}
     source = truth_source(config)
@@ -204,6 +204,8 @@ def _complete(
     rows = Rows.of(config, job.archs, scores, truths)
     if not (folder / run_folder.KERNELS).exists():
         write_bytes_atomic(folder / run_folder.KERNELS, telling_kernels(job, kernel(), rows))
+    if not kernel.cache_info().misses and len(done) == len(truths):
+        say_complete(folder, console)
     return rows
 
 

@@ -30,7 +30,7 @@ from jaxntk.results.rows import append_row, number_or_none
 from jaxntk.results.training_plot import training_figure
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import LOCATIONS
-from jaxntk.studies.progress import track
+from jaxntk.studies.progress import say_complete, track
 from jaxntk.studies.retrain_config import (
     RetrainConfig,
     validate_retrain,
@@ -140,8 +140,10 @@ def compute(study: Retraining, out: Path, console: Console) -> None:
         for name in (LAST, BEST):
             shutil.rmtree(out / name, ignore_errors=True)
     if begun == study.config.epochs:
+        say_complete(out, console)
         return
     programs, about = make_programs(study), _about(study)
+    console.print("compiling the training, once for all epochs ...", highlight=False)
     states = programs.training.init([study.config.seed])
     kept = restore(out / LAST, states, about)
     if kept is not None:

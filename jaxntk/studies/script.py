@@ -11,28 +11,33 @@ import tyro
 from rich.console import Console
 
 from jaxntk.errors import InputError
+from jaxntk.interrupt import exit_at_interrupt
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT = 2
 
 
 def exit_code(run: Callable[[], object], stopped: str = "the same command goes on") -> int:
     """Runs an experiment; bad input and Ctrl-C give one line on standard error.
+
+    It is for a process of its own, which Ctrl-C ends.
 
     Args:
         run: the experiment.
         stopped: what is said after Ctrl-C.
 
     Returns:
-        0, 2 after bad input, 130 after Ctrl-C.
+        0, or 2 after bad input; after Ctrl-C the process ends with 130.
     """
+    return exit_at_interrupt(partial(_refusing, run), f"interrupted; {stopped}")
+
+
+def _refusing(run: Callable[[], object]) -> int:
+    """Runs an experiment; bad input gives one line on standard error."""
     try:
         run()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"interrupted; {stopped}", file=sys.stderr)
-        return INTERRUPTED
     return 0
 
 

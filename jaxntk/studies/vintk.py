@@ -26,7 +26,7 @@ from jaxntk.results.vintk_plot import vintk_figure
 from jaxntk.results.vintk_table import terminal_table
 from jaxntk.spaces import autoformer, pit
 from jaxntk.studies import run_folder
-from jaxntk.studies.progress import track
+from jaxntk.studies.progress import say_complete, track
 from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.vintk_config import VintkConfig, validate_vintk
 from jaxntk.studies.vintk_summary import rule_entries, vintk_entries
@@ -135,6 +135,7 @@ def compute_missing(study: VintkStudy, out: Path, console: Console) -> None:
         if not {(name, networks.names[at], kernel) for kernel in config.variants} <= done
     ]
     if not todo:
+        say_complete(out, console)
         return
     # Networks of one shape class follow one another, so that no program is compiled twice.
     todo.sort(key=lambda each: _program_of(study, *each))

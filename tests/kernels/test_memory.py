@@ -204,7 +204,7 @@ def test_an_estimate_reads_as_one_line():
     estimate = MemoryEstimate(PeakBytes(2**20, 2**21, 2**30, "scan/mul"), "cpu", 2**32)
     assert str(estimate) == (
         "about 1 GiB (1 MiB arguments, 2 MiB outputs, 1 GiB in between, most in scan/mul): "
-        "25.07% of 4 GiB on cpu"
+        "25.07% of 4 GiB free on cpu"
     )
 
 

@@ -26,7 +26,26 @@ def test_seconds_have_a_panel_of_their_own(seconds, panels):
     assert len(figure.axes) == panels
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), VALUES.mean(axis=0))
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["evolution", "best there is", "a random one"]
+    levels = ["best there is", "a random one"]
+    assert names == ["evolution", *levels, "middle half of the searches (line: their mean)"]
+
+
+@pytest.mark.parametrize(
+    ("num", "ticks"),
+    [(3, "1 2"), (100, "1 2 5 10 20 50 100"), (20_000, "1 10 100 1,000 10,000")],
+)
+def test_numbers_of_evaluations_are_plain_and_choices_stand_until_the_next(num, ticks):
+    curves = {"random": Curves(np.linspace([0.0], [1.0], num, axis=-1))}
+    figure = search_figure(curves, {}, "score")
+    (ax,) = figure.axes
+    figure.canvas.draw()
+    assert ax.lines[0].get_drawstyle() == "steps-post"
+    low, high = ax.get_xlim()
+    labels = [label for label in ax.xaxis.get_ticklabels(which="both") if label.get_text()]
+    shown = [label.get_text() for label in labels if low <= label.get_position()[0] <= high]
+    assert shown == ticks.split()
+    # A single search has no middle half.
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random"]
 
 
 def test_what_is_not_known_is_not_in_the_mean():

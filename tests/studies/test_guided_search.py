@@ -137,6 +137,17 @@ def test_a_summary_and_its_files(tmp_path):
         assert (tmp_path / "run" / picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_search_that_is_repeated_says_that_it_was_complete(tmp_path):
+    space = searchable()
+    _, first = run(tmp_path / "run", space=space)
+    _, second = run(tmp_path / "run", space=space)
+    _, other = run(tmp_path / "run")
+    said = [
+        shown.count("complete already: nothing is computed") for shown in (first, second, other)
+    ]
+    assert said == [0, 1, 0]
+
+
 def test_nothing_is_said_of_accuracy_where_none_is_known(tmp_path):
     space = searchable(of="score", truth=None, everything=None)
     summary, _ = run(tmp_path / "run", space=space)

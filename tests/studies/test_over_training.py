@@ -227,8 +227,10 @@ def test_summary_table_and_figure(whole):
 def test_a_finished_run_computes_nothing(whole, tmp_path, monkeypatch):
     shutil.copytree(whole, tmp_path / "copy")
     monkeypatch.setattr(over_training_rows, "population_training", None)
-    summary = run(tmp_path / "copy")
+    told = console()
+    summary = run_study(STUDY, CONFIG, tmp_path / "copy", command="again", console=told)
     assert summary["entries"] == read_json(whole / "summary.json")["entries"]
+    assert told.file.getvalue().startswith("complete already: nothing is computed")
 
 
 @pytest.mark.parametrize(

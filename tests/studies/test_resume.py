@@ -66,7 +66,7 @@ def test_killed_with_a_torn_line_and_resumed(experiment, finished, tmp_path, cac
     assert (out / "scores.jsonl").read_bytes().startswith(whole)
 
 
-def test_stopped_between_scoring_and_truth(experiment, finished, tmp_path):
+def test_stopped_between_scoring_and_truth(experiment, finished, tmp_path, capsys):
     out = shutil.copytree(finished, tmp_path / "run")
     for name in ("truth.jsonl", "kernels.npz", "summary.json", "report.html"):
         (out / name).unlink()
@@ -74,6 +74,7 @@ def test_stopped_between_scoring_and_truth(experiment, finished, tmp_path):
     assert main(["run", str(experiment), "--out", str(out)]) == 0
     assert numbers(out) == numbers(finished)
     assert (out / "scores.jsonl").read_bytes() == scores
+    assert "complete already" not in capsys.readouterr().out
 
 
 def test_the_tile_of_the_beginning_is_kept(experiment, finished, tmp_path):
@@ -90,11 +91,12 @@ def test_the_tile_of_the_beginning_is_kept(experiment, finished, tmp_path):
             assert after["value"] == pytest.approx(before[name]["value"], rel=1e-4), (key, name)
 
 
-def test_a_finished_run_is_not_computed_again(experiment, finished, tmp_path, monkeypatch):
+def test_a_finished_run_is_not_computed_again(experiment, finished, tmp_path, monkeypatch, capsys):
     out = shutil.copytree(finished, tmp_path / "run")
     before = content(out)
     monkeypatch.setattr(score, "compile_program", None)
     assert main(["run", str(experiment), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.startswith("complete already: nothing is computed")
     after = content(out)
     for name in ("config.json", "environment.json", "scores.jsonl", "truth.jsonl", "kernels.npz"):
         assert after[name] == before[name]

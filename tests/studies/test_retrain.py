@@ -55,8 +55,8 @@ def _compiled_once():
         yield
 
 
-def run(out, config):
-    console = Console(file=io.StringIO(), width=200)
+def run(out, config, shown=None):
+    console = Console(file=shown or io.StringIO(), width=200)
     return run_study(RETRAIN, config, out, command="again", console=console)
 
 
@@ -159,7 +159,9 @@ def test_what_was_lost_of_a_finished_training_is_made_again(whole, tmp_path, los
 def test_a_finished_training_is_not_trained_again(whole, monkeypatch):
     out, summary = whole
     monkeypatch.setattr(retrain, "make_programs", None)
-    assert run(out, CELL)["last"] == summary["last"]
+    shown = io.StringIO()
+    assert run(out, CELL, shown)["last"] == summary["last"]
+    assert shown.getvalue().startswith("complete already: nothing is computed")
 
 
 def test_a_training_of_another_configuration_is_refused(whole):
@@ -170,7 +172,10 @@ def test_a_training_of_another_configuration_is_refused(whole):
 
 def test_a_transformer_is_trained_at_its_own_width_and_depth(tmp_path):
     config = dataclasses.replace(VIT, train_images=64, batch_size=32, image_size=8)
-    summary = run(tmp_path / "run", config)
+    shown = io.StringIO()
+    summary = run(tmp_path / "run", config, shown)
+    assert shown.getvalue().startswith("compiling the training, once for all epochs ...\n")
+    assert "complete already" not in shown.getvalue()
     assert summary["finite"]
     assert read_json(tmp_path / "run" / "summary.json")["best"]["epoch"] == 1
     sizes = autoformer.decode(SMALLEST, autoformer.VITBENCH101)
