@@ -35,6 +35,8 @@ NUM_VALID = 347
 """Training digits, the last ones, that are kept for validation."""
 IMAGES = {"train": 992, "valid": NUM_VALID, "test": 450}
 """Images that the counts of a split are out of: an epoch trains on 31 steps of 32."""
+TRUTHS = tuple(f"digits_vit/{split}" for split in IMAGES)
+"""Names of the accuracies."""
 NETWORK = {"patch_size": 2, "image_size": 8, "in_channels": 1, "num_classes": 10}
 """Sizes of the network that was trained."""
 

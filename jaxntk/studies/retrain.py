@@ -19,6 +19,7 @@ from jaxtyping import Array, Int
 from rich.console import Console
 
 from jaxntk.data.batches import standardize
+from jaxntk.data.digits_vit import load_digits_vit
 from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
 from jaxntk.errors import InputError, check_choice
@@ -28,16 +29,15 @@ from jaxntk.networks.precision import check_x64
 from jaxntk.results.publish import Publication
 from jaxntk.results.rows import append_row, number_or_none
 from jaxntk.results.training_plot import training_figure
+from jaxntk.spaces import autoformer
 from jaxntk.studies import run_folder
-from jaxntk.studies.config import LOCATIONS
+from jaxntk.studies.config import LOCATIONS, parse_arch
 from jaxntk.studies.progress import say_complete, track
-from jaxntk.studies.retrain_config import (
-    RetrainConfig,
-    validate_retrain,
-)
+from jaxntk.studies.retrain_config import CELLS, RetrainConfig, validate_retrain
 from jaxntk.studies.retrain_network import Network, check_images, own_network, own_params
 from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.truth import find_table, table_look_up
+from jaxntk.studies.vit_spaces import AUTOFORMERS
 from jaxntk.training.checkpoints import latest_epoch, restore, save
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import Training, TrainState, population_training, steps_of
@@ -113,13 +113,21 @@ def prepare(config: RetrainConfig) -> Retraining:
     network, arch = own_network(config, dataset.num_classes)
     accuracy = None
     if config.truth is not None:
-        look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
-        accuracy = float(look_up(arch[None])[0])
+        accuracy = _table_accuracy(config, config.truth)
     _ = steps_of(len(dataset.y_train), config.training)
     check_images(config, network, arch, dataset.x_train.shape[1:])
     arrays = [getattr(dataset, f"{axis}_{split}") for split in _splits(dataset) for axis in "xy"]
     digest = run_folder.digest_of(dataset.x_train, dataset.y_train, *arrays)
     return Retraining(config, network, arch, dataset, accuracy, digest)
+
+
+def _table_accuracy(config: RetrainConfig, truth: str) -> float:
+    """Looks an architecture up by the encoding of its space, which need not be its network's."""
+    if config.space == CELLS:
+        look_up = table_look_up(truth, find_table(config.data_dir, config.table))
+        return float(look_up(parse_arch(config.arch)[None])[0])
+    arch = autoformer.from_string(config.arch, AUTOFORMERS[config.space])
+    return float(load_digits_vit().accuracy(arch[None], truth.split("/")[1])[0])
 
 
 def compute(study: Retraining, out: Path, console: Console) -> None:

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from jaxntk.data import digits201
+from jaxntk.data import digits201, digits_vit
+from jaxntk.data.digits_vit import NETWORK
 from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.spaces import autoformer, pit
 from jaxntk.studies.config import Config, check_seed, parse_arch
-from jaxntk.studies.vit_spaces import AUTOFORMERS, PIT
+from jaxntk.studies.vit_spaces import AUTOFORMERS, DIGITS_VIT, PIT
 from jaxntk.studies.vit_spaces import SPACES as VIT_SPACES
 from jaxntk.training.recipe import RECIPES, Recipe, named_recipe
 
@@ -47,8 +48,9 @@ class RetrainConfig(Config):
     """Of a cell's network, in its first stage."""
     cells_per_stage: int = 5
     """Of a cell's network."""
-    patch_size: int = 4
-    """Of a transformer, pixels; patches of pit overlap by half."""
+    patch_size: int | None = None
+    """Of a transformer, pixels, by default 2 in the space digits-vit and 4 in others; those of pit
+    overlap by half."""
     train_images: int | None = None
     """Training images that are used, the first ones; by default all."""
     validation_images: int = 0
@@ -60,10 +62,15 @@ class RetrainConfig(Config):
     dtype: str = "float32"
     """float32 or float64."""
     truth: str | None = None
-    """Of cells: accuracy in a benchmark table to hold the result against, such as
-    cifar10/test/200."""
+    """Accuracy in a benchmark table to hold the result against: of cells digits201/test or such as
+    cifar10/test/200, in the space digits-vit digits_vit/test."""
     table: str | None = None
     """NAS-Bench-201's table; by default looked for in data_dir."""
+
+    @property
+    def patch(self) -> int:
+        """Patches of a transformer, with the default filled in."""
+        return self.patch_size or (NETWORK["patch_size"] if self.space == DIGITS_VIT else 4)
 
     @property
     def training(self) -> Recipe:
@@ -97,18 +104,33 @@ def validate_retrain(config: RetrainConfig) -> None:
     _ = config.training
     check_seed("seed", config.seed)
     at_least = {"epochs": 1, "channels": 1, "cells_per_stage": 1, "validation_images": 0}
-    at_least |= {"patch_size": 2 if config.space == PIT else 1}
-    optional = {"train_images": 2, "image_size": 4}
+    optional = {"train_images": 2, "image_size": 4, "patch_size": 2 if config.space == PIT else 1}
     for name, least in (at_least | optional).items():
         value = getattr(config, name)
         if value is not None and value < least:
             raise InputError(name, value, f"give at least {least}")
     _refuse_fields_of_others(config)
     if config.truth is not None:
-        if config.space != CELLS:
-            raise InputError("truth", config.truth, "leave it out: the tables hold cells only")
-        if config.truth not in digits201.TRUTHS:
-            Truth.parse(config.truth)
+        _check_truth(config, config.truth)
+
+
+def _check_truth(config: RetrainConfig, truth: str) -> None:
+    """Refuses a table that does not hold the network.
+
+    Raises:
+        InputError: it is a table of other networks, or not one at all.
+    """
+    if config.space == CELLS:
+        if truth not in digits201.TRUTHS:
+            Truth.parse(truth)
+    elif config.space != DIGITS_VIT:
+        raise InputError("truth", truth, f"leave it out: no table holds networks of {config.space}")
+    else:
+        check_choice("truth", truth, digits_vit.TRUTHS)
+        same = config.data == "digits" and config.image_size in (None, NETWORK["image_size"])
+        if not same or config.patch != NETWORK["patch_size"]:
+            cure = "leave it out: the table is of --data digits at their own size, in patches of 2"
+            raise InputError("truth", f"{truth} for other images or patches", cure)
 
 
 def _refuse_fields_of_others(config: RetrainConfig) -> None:

@@ -44,7 +44,7 @@ def own_network(
         sizes = (num_classes, config.channels, config.cells_per_stage)
         return NasBench201(*sizes, BatchNormMode.BATCH), parse_arch(config.arch)
     if config.space == PIT:
-        arch, patch = pit.from_string(config.arch), config.patch_size
+        arch, patch = pit.from_string(config.arch), config.patch
         own = class_of(arch, len(pit.BASE_DIMS) * len(pit.HEADS) * len(pit.MLP_RATIOS))
         return PiT(num_classes, own, patch, patch // 2), arch
     space = AUTOFORMERS[config.space]
@@ -56,7 +56,7 @@ def own_network(
         heads=tuple(sorted(set(sizes.heads))),
         mlp_ratios=tuple(sorted(set(sizes.mlp_ratios))),
     )
-    return AutoFormer(small, num_classes, config.patch_size), autoformer.encode(sizes, small)
+    return AutoFormer(small, num_classes, config.patch), autoformer.encode(sizes, small)
 
 
 def own_params(config: RetrainConfig, data: ImageDataset) -> int | None:
@@ -79,7 +79,7 @@ def own_params(config: RetrainConfig, data: ImageDataset) -> int | None:
         return None
     space = AUTOFORMERS[config.space]
     arch = autoformer.from_string(config.arch, space)[None]
-    counted = autoformer.population_costs(arch, space, patch_size=config.patch_size, **sizes)
+    counted = autoformer.population_costs(arch, space, patch_size=config.patch, **sizes)
     return int(counted.params[0])
 
 

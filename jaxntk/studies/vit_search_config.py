@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from jaxntk.data.batches import SPLITS
-from jaxntk.data.digits_vit import IMAGES, NETWORK
+from jaxntk.data.digits_vit import NETWORK, TRUTHS
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.fourier import ViNTK
 from jaxntk.kernels.outputs import check_outputs
@@ -14,9 +14,6 @@ from jaxntk.studies.config import check_seed
 from jaxntk.studies.search_options import COUNTS, TABLE, SearchOptions, check_search
 from jaxntk.studies.vintk_config import NTK
 from jaxntk.studies.vit_spaces import DIGITS_VIT, PIT, SPACES
-
-TRUTHS = tuple(f"digits_vit/{split}" for split in IMAGES)
-"""Columns of the table that comes with the package."""
 
 
 class VitGoal(NamedTuple):

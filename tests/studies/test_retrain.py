@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from jaxntk.data.digits_vit import SPACE, architectures, load_digits_vit
 from jaxntk.errors import InputError
 from jaxntk.results.rows import read_json, read_rows
 from jaxntk.spaces import autoformer, nasbench201, pit
@@ -206,6 +207,27 @@ def test_a_pit_of_its_own_size_has_its_own_widths():
     assert study.network.shape.widths == sizes.widths
     assert (study.network.patch_size, study.network.stride) == (2, 1)
     assert own_params(config, study.dataset) is None
+
+
+def test_a_small_transformer_stands_beside_its_table():
+    """In the table's own patches, and by the encoding of the space, not of the network's own."""
+    table, arch = load_digits_vit(), architectures()[300]
+    text = autoformer.to_string(arch, SPACE)
+    config = dataclasses.replace(
+        VIT, space="digits-vit", arch=text, data="digits", truth="digits_vit/test", epochs=1
+    )
+    study = prepare(config)
+    assert study.network.patch_size == 2
+    assert study.table_accuracy == table.accuracy(arch[None], "test")[0]
+    for changes, words in [
+        ({"patch_size": 4}, "truth: got digits_vit/test for other images or patches"),
+        ({"image_size": 4}, "truth: got digits_vit/test for other images or patches"),
+        ({"data": "digits201"}, "truth: got digits_vit/test for other images or patches"),
+        ({"truth": "digits201/test"}, "truth: got 'digits201/test'"),
+        ({"space": VIT.space, "arch": VIT.arch}, "no table holds networks of autoformer"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            validate_retrain(dataclasses.replace(config, **changes))
 
 
 def test_without_validation_images_the_best_is_the_last():
