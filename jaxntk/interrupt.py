@@ -1,6 +1,5 @@
 """How a process ends after Ctrl-C."""
 
-import _thread
 import contextlib
 import os
 import signal
@@ -55,6 +54,8 @@ def _raise_again(usual: Callable[[Any], object], lost: Any) -> None:
     waits for; Python prints and forgets what is raised there, and the run would go on.
     """
     if lost.exc_type is KeyboardInterrupt:
-        threading.Timer(MOMENT, _thread.interrupt_main).start()
+        # A signal, unlike _thread.interrupt_main, also ends a call that blocks.
+        again = (threading.main_thread().ident, signal.SIGINT)
+        threading.Timer(MOMENT, signal.pthread_kill, again).start()
     else:
         usual(lost)
