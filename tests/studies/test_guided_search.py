@@ -16,6 +16,7 @@ from jaxntk.studies.guided_search import (
     search_in_step,
     told_of,
 )
+from jaxntk.studies.row_store import RowStore
 from jaxntk.studies.search_options import ALGORITHMS, check_search
 from jaxntk.studies.searchable import keeps_limits
 from tests.studies.guided import EVERYTHING, OPTIONS, Remembered, costs, searchable, worth
@@ -111,6 +112,58 @@ def test_a_search_without_a_score_is_not_in_the_mean(tmp_path):
         assert 0 < len(kept) < 3
         assert f"{3 - len(kept)} of 3 searches found no valid score" in shown
         assert summary["mean"] == pytest.approx(np.mean(kept))
+
+
+class Stored(Remembered):
+    """Scores on disk, whose writing can end in the middle of a line."""
+
+    def __init__(self, out, dies_at=None):
+        super().__init__(worth)
+        self.store, self.file = RowStore(out, ("arch",)), out / "scores.jsonl"
+        self.left = dies_at
+
+    def resume(self):
+        self.store.read()
+
+    def __call__(self, archs):
+        for arch in archs:
+            if (self.form(arch),) not in self.store.rows:
+                if self.left == 0:
+                    with self.file.open("ab") as stream:
+                        stream.write(b'{"arch": "[')
+                    raise Killed
+                self.left = None if self.left is None else self.left - 1
+                self.store.add({"arch": self.form(arch), "score": float(worth(arch[None])[0])})
+        known = [self.store.rows[(self.form(arch),)]["score"] for arch in archs]
+        return np.where(archs[:, 1] == 3, np.nan, known)[:, None]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("algorithm", ["evolution", "genetic"])
+def test_a_search_killed_twenty_times_ends_with_the_same_history(algorithm, tmp_path):
+    options = dataclasses.replace(OPTIONS, algorithm=algorithm, evaluations=20)
+    wanted = searched(options)
+    rng, deaths = np.random.default_rng(0), 0
+
+    def resumed(dies_at=None):
+        scores = Stored(tmp_path, dies_at)
+        scores.resume()
+        return searched(options, searchable(scores))
+
+    while deaths < 20:
+        try:
+            resumed(int(rng.integers(0, 2)))
+        except Killed:
+            deaths += 1
+        else:
+            # Its disk was lost: what was scored is scored again.
+            (tmp_path / "scores.jsonl").unlink()
+    found = resumed()
+    np.testing.assert_array_equal(found.archs, wanted.archs)
+    np.testing.assert_array_equal(found.scores, wanted.scores)
 
 
 def test_another_configuration_is_refused_without_rows_too(tmp_path):
