@@ -7,7 +7,7 @@ What      a supernet with all five operations of NAS-Bench-201 on every edge los
 Paper     Chen, Gong, Wang, ICLR 2021, arXiv 2102.11535 (TE-NAS, which adds the ranks by condition
           number and by the number of linear regions; the second is not a reading of the kernel).
 Needs     digits201: nothing.
-Time      1 minute a preset on one CPU core; a run that was stopped goes on.
+Time      5 minutes a preset on one CPU core beside other jobs; a run that was stopped goes on.
 Command   python experiments/prune_supernet.py condition --out runs/prune_condition
           python experiments/prune_supernet.py centred --out runs/prune_centred
           ranks of two added up, three initialisations averaged:

@@ -13,7 +13,7 @@ def front_figure(entries: Sequence[Mapping[str, Any]], score: str, of: str) -> F
 
     Args:
         entries: of :func:`jaxntk.studies.search_front.seen_entries`.
-        score: what searches went by, for the axis.
+        score: what searches went by.
         of: what accuracy is meant, for the colours, where entries have one.
 
     Returns:
@@ -37,7 +37,7 @@ def front_figure(entries: Sequence[Mapping[str, Any]], score: str, of: str) -> F
         bar.set_label(f"{of}, %", color=theme.MUTED, fontsize=9)
         bar.ax.tick_params(length=0, colors=theme.MUTED, labelsize=8)
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    ylabel = f"{score}, higher is better"
-    theme.style_axes(ax, xlabel="million FLOPs of an image", ylabel=ylabel)
+    xlabel, ylabel = "million FLOPs of an image", "score, higher is better"
+    theme.style_axes(ax, title=score, xlabel=xlabel, ylabel=ylabel)
     ax.legend(fontsize=8, frameon=False, loc="lower right", labelcolor=theme.MUTED)
     return figure
