@@ -208,6 +208,9 @@ def _transpose_equation(equation: Any, cotangent: Any, *values: Any) -> Sequence
         return outputs[0] if several and len(outputs) == 1 else outputs
 
     shapes = [jax.ShapeDtypeStruct(values[i].aval.shape, values[i].aval.dtype) for i in linear]
+    if equation.primitive.name == "reshape":
+        # It may leave out axes of length 1: JAX's own rule for reshape does not look at the shape.
+        cotangent = jax.numpy.reshape(cotangent, equation.params["new_sizes"])
     found = dict(zip(linear, jax.linear_transpose(apply, *shapes)(cotangent), strict=True))
     return [found.get(i) for i in range(len(values))]
 
