@@ -223,4 +223,4 @@ def _row(
     """Builds the row of a cell; its time is that of the metrics and a share of the chunk's."""
     exact = exact_zero(job.config.parameters, arch, gram_NxN)
     row = kernel_row(job, exact, arch, job.config.init_seed, job.settings.tile)
-    return row | shared | {"seconds": row["seconds"] + shared["seconds"]}
+    return row | {**shared, "seconds": row["seconds"] + shared["seconds"]}
