@@ -26,14 +26,12 @@ def result_table(summary: dict[str, dict[str, Any]], title: str) -> Table:
         The table.
     """
     table = Table(title=title)
-    for column in ("method", "network"):
-        table.add_column(column)
+    table.add_column("method", no_wrap=True)
     for column in ("cases", "with compile", "x gram", "without", "x gram ", "memory"):
         table.add_column(column, justify="right")
     for method, entry in summary.items():
         table.add_row(
-            method.partition(",")[0],
-            entry["network"],
+            _label(method, entry["network"]).replace(", ", ",\n"),
             str(entry["cases"]),
             seconds(entry["seconds"]),
             f"{entry['times_gram']:.2f}",

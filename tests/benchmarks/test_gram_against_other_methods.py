@@ -113,7 +113,7 @@ def test_one_compilation_is_shared_by_all_cells():
 def test_table_and_picture_name_every_method(rows):
     summary = summarize(rows)
     table = result_table(summary, "title")
-    assert list(table.columns[0].cells) == ["gram", "slow", "other"]
+    assert list(table.columns[0].cells) == ["gram", f"slow,\n{ORDINARY}", f"other,\n{ORDINARY}"]
     drawn = figure(rows, summary, "title")
     labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
     assert labels == [f"other, {ORDINARY}", f"slow, {ORDINARY}", "gram"]
