@@ -8,10 +8,11 @@ times as fast as the best of neural-tangents' three methods, compilation include
 (ViT-Tiny, patches of 16), ``vit_32`` (patches of 4) and ``mlp``.
 
 Every method runs in this process, in turns; kernels have to agree. On NAS-Bench-201 ``gram`` is
-compiled once for all cells, and the others, which know no switch, once a cell, for the plain
-network of that cell (:mod:`jaxntk.networks.nasbench201_plain`), batch statistics held constant in
-both. A method that takes more than ``give_up`` times as long as the best other one on the first
-case is not run on the next cells. Images are noise: their content does not change the work.
+compiled once for all cells, and the others once a cell, for the ordinary network of that cell;
+those of ``--same-function`` are timed on the network function of ``gram`` as well, compiled once
+(:mod:`benchmarks.gram_against_other_methods_cells`). Batch statistics are held constant in both. A
+method that takes more than ``give_up`` times as long as the best other one on the first case is not
+run on the next cells. Images are noise: their content does not change the work.
 """
 
 import sys
@@ -25,21 +26,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from flax import traverse_util
 from rich.console import Console
 
+from benchmarks.gram_against_other_methods_cells import ORDINARY, SAME, Variant, draw_cells
 from benchmarks.gram_against_other_methods_figure import figure, result_table
-from benchmarks.measure import compile_call, run_seconds, set_up, write_record
-from benchmarks.naive_kernel import PerCell, used_paths
+from benchmarks.measure import Measured, compile_call, run_seconds, set_up, write_record
 from benchmarks.networks import Mlp, VisionTransformer
 from jaxntk.errors import InputError
 from jaxntk.kernels.empirical import Method, empirical_ntk
-from jaxntk.kernels.layer_kernels import total
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
-from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.results.publish import write_figure
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
 
 PROGRAM = "python -m benchmarks.gram_against_other_methods"
 METHODS: tuple[Method, ...] = (
@@ -70,7 +66,9 @@ class Options:
     cores: int = 2
     """Cores that this process may use."""
     methods: tuple[Method, ...] = METHODS
-    """Those that are timed."""
+    """Those that are timed; on NAS-Bench-201 all but gram on the ordinary network of each cell."""
+    same_function: tuple[Method, ...] = ()
+    """Those that are timed on gram's own network function too (NAS-Bench-201)."""
     give_up: float = 4.0
     """Times the best other method that a method may take to stay in."""
     tiny: bool = False
@@ -156,6 +154,7 @@ def time_ordinary(options: Options, console: Console) -> list[dict[str, Any]]:
         rows.append({
             "case": options.case,
             "method": method,
+            "network": SAME,
             "compile_seconds": made.compile_seconds,
             "run_seconds": times[method],
             "memory_bytes": made.memory_bytes,
@@ -172,61 +171,46 @@ def time_cells(options: Options, console: Console) -> list[dict[str, Any]]:
         console: where progress is shown.
 
     Returns:
-        One row a cell and method; the one compilation of ``gram`` stands in its first row.
+        One row a cell and method; a compilation that serves all cells stands in its first row.
 
     Raises:
         InputError: the kernels differ.
     """
-    small = {"channels": 2, "cells_per_stage": 1} if options.tiny else {}
-    network = NasBench201(
-        **({"num_classes": 10, "channels": 16, "cells_per_stage": 5} | small),
-        batch_norm=BatchNormMode.FROZEN,
-    )
-    side = 8 if options.tiny else 32
-    rng = np.random.default_rng(options.seed)
-    x = jnp.asarray(rng.normal(size=(options.n, side, side, 3)), jnp.float32)
-    variables = init_variables(
-        network, jax.random.key(options.seed), x.shape[1:], jnp.dtype("float32")
-    )
-    kernels = layer_kernel_fn(network, KernelSettings(batch_norm="frozen"), x.shape[1:])
-
-    def gram(variables: Any, x: jax.Array, arch: jax.Array) -> jax.Array:
-        return total(kernels(variables, x, arch))
-
+    cells = draw_cells(options.n, options.cells, options.seed, tiny=options.tiny)
+    left = [Variant(method, method == "gram") for method in options.methods]
+    left += [Variant(method, True) for method in options.same_function]
     rows: list[dict[str, Any]] = []
-    left = list(options.methods)
-    every_cell = nasbench201.enumerate_space()
-    drawn = rng.choice(len(every_cell), size=options.cells, replace=False)
-    executable = None
-    for index, arch in enumerate(every_cell[drawn]):
-        cell = tuple(int(op) for op in arch)
+    once: dict[str, Measured] = {}
+    for index, arch in enumerate(cells.archs):
+        case = nasbench201.format_ops(arch)
         calls, made, results = {}, {}, {}
-        for method in left:
-            console.print(f"cell {nasbench201.format_ops(arch)}, {method} ...", highlight=False)
-            if method == "gram":
-                arguments = (variables, x, jnp.asarray(arch, jnp.int32))
-                if executable is None:
-                    executable = jax.jit(gram)
-                    made[method] = compile_call(gram, *arguments)
-                    executable(*arguments)
-                call = partial(_call, executable, arguments)
+        for variant in left:
+            name = variant.name
+            console.print(f"cell {case}, {name} ...", highlight=False)
+            function, arguments = cells.kernel(variant, arch)
+            if name not in once:
+                made[name] = compile_call(function, *arguments)
+            if variant.same_function:
+                once |= {name: made[name]} if name in made else {}
+                calls[name] = partial(_call, once[name].executable, arguments)
             else:
-                made[method] = compile_call(plain_kernel(cell, method), variables["params"], x)
-                call = made[method].call
-            calls[method] = call
+                calls[name] = made[name].call
         times = run_seconds(_keeping(results, calls), repeats=3)
-        for method in calls:
-            made_here = made.get(method)
+        for variant in left:
+            name = variant.name
+            made_here = made.get(name)
             rows.append({
-                "case": nasbench201.format_ops(arch),
-                "method": method,
+                "case": case,
+                "method": name,
+                "network": SAME if variant.same_function else ORDINARY,
                 "compile_seconds": made_here.compile_seconds if made_here else 0.0,
-                "run_seconds": times[method],
+                "run_seconds": times[name],
                 "memory_bytes": made_here.memory_bytes if made_here else None,
-                "relative_error": relative_error(results[method], results["gram"]),
+                "relative_error": relative_error(results[name], results["gram"]),
             })
         if index == 0:
-            left = _worth_going_on(rows, options.give_up)
+            worth = _worth_going_on(rows, options.give_up, options.cells)
+            left = [variant for variant in left if variant.name in worth]
     return rows
 
 
@@ -245,47 +229,15 @@ def _call(executable: Callable[..., jax.Array], arguments: tuple[Any, ...]) -> n
     return np.asarray(executable(*arguments))
 
 
-def _worth_going_on(rows: list[dict[str, Any]], give_up: float) -> list[Method]:
-    cost = {row["method"]: row["compile_seconds"] + min(row["run_seconds"]) for row in rows}
+def _worth_going_on(rows: list[dict[str, Any]], give_up: float, cells: int) -> list[str]:
+    """Names those that are not too slow on the first cell; all share what is compiled once."""
+    cost = {
+        row["method"]: min(row["run_seconds"])
+        + row["compile_seconds"] / (cells if row["network"] == SAME else 1)
+        for row in rows
+    }
     best = min(value for method, value in cost.items() if method != "gram")
     return [method for method, value in cost.items() if value <= give_up * best]
-
-
-def plain_kernel(arch: tuple[int, ...], method: Method) -> Callable[..., jax.Array]:
-    """Returns the kernel of one cell's plain network by one of the other methods.
-
-    The cells of a stage are parameters of their own and only those that reach the output enter, so
-    that no time goes into gradients that are zero anyway.
-
-    Args:
-        arch: six operations as Python numbers.
-        method: the method.
-
-    Returns:
-        ``(params, x) -> kernel``.
-    """
-
-    def kernel(params: Any, x: jax.Array) -> jax.Array:
-        statistics = batch_statistics(params, x, arch)
-        flat = traverse_util.flatten_dict(params)
-        used = set(used_paths(params, arch))
-        apart = {
-            path: dict(enumerate(leaf)) if path[0].startswith("stage_") else leaf
-            for path, leaf in flat.items()
-            if path in used
-        }
-
-        def apply_fn(entering: Any, x: jax.Array) -> jax.Array:
-            leaves = {
-                path: PerCell(tuple(leaf.values())) if isinstance(leaf, dict) else leaf
-                for path, leaf in entering.items()
-            }
-            tree = traverse_util.unflatten_dict({**flat, **leaves})
-            return plain_logits(tree, x, arch, lambda path, x: standardize(x, *statistics[path]))
-
-        return empirical_ntk(apply_fn, apart, x, outputs="sum", method=method)
-
-    return kernel
 
 
 def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -303,32 +255,32 @@ def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
     return apart / scale if scale > 0 else apart
 
 
-def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Takes, for each method, means over the cases that it ran on, and ratios to ``gram`` there.
 
     Args:
         rows: one a case and method.
 
     Returns:
-        For each method the mean seconds a case with and without compilation, and how many times as
-        long as ``gram`` it took on the same cases (its one compilation shared by all cases).
+        For each method its network function, the mean seconds a case with and without compilation,
+        and how many times as long as ``gram`` it took on the same cases. A compilation that serves
+        all cases is shared by all of them.
     """
     cases = list(dict.fromkeys(row["case"] for row in rows))
     by = {(row["case"], row["method"]): row for row in rows}
-    compile_once = sum(row["compile_seconds"] for row in rows if row["method"] == "gram")
     summary = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = [case for case in cases if (case, method) in by]
         run = np.mean([np.median(by[case, method]["run_seconds"]) for case in mine])
-        whole = run + np.mean([by[case, method]["compile_seconds"] for case in mine])
         gram_run = np.mean([np.median(by[case, "gram"]["run_seconds"]) for case in mine])
-        if method == "gram":
-            whole = run + compile_once / len(cases)
+        whole = run + _compile_seconds(rows, method, len(cases))
+        gram_whole = gram_run + _compile_seconds(rows, "gram", len(cases))
         summary[method] = {
+            "network": by[mine[0], method]["network"],
             "cases": len(mine),
             "seconds": float(whole),
             "seconds_without_compile": float(run),
-            "times_gram": float(whole / (gram_run + compile_once / len(cases))),
+            "times_gram": float(whole / gram_whole),
             "times_gram_without_compile": float(run / gram_run),
             "memory_bytes": max((by[case, method]["memory_bytes"] or 0) for case in mine),
             "largest_relative_error": float(
@@ -336,6 +288,13 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
             ),
         }
     return summary
+
+
+def _compile_seconds(rows: list[dict[str, Any]], method: str, cases: int) -> float:
+    """Returns the part of a method's compilations that falls to one case."""
+    mine = [row for row in rows if row["method"] == method]
+    shared = mine[0]["network"] == SAME
+    return sum(row["compile_seconds"] for row in mine) / (cases if shared else len(mine))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -352,6 +311,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if "gram" not in options.methods:
             raise InputError("methods", options.methods, "name gram too: the others go beside it")
+        if options.same_function and options.case != "nasbench201":
+            cure = "leave it out: here every method is timed on the same function"
+            raise InputError("same_function", options.same_function, cure)
+        if "gram" in options.same_function:
+            raise InputError("same_function", options.same_function, "name other methods only")
         set_up(options.cores, None if options.device == "gpu" else "cpu")
         warm_up(options.methods)
         timer = time_cells if options.case == "nasbench201" else time_ordinary

@@ -8,13 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from rich.table import Table
 
+from benchmarks.gram_against_other_methods_cells import ORDINARY
 from jaxntk.results import theme
 from jaxntk.results.text import seconds, size
 
 MARKS = ("o-", "s--", "^-.", "D:", "v--")
 
 
-def result_table(summary: dict[str, dict[str, float]], title: str) -> Table:
+def result_table(summary: dict[str, dict[str, Any]], title: str) -> Table:
     """Lays the methods under each other.
 
     Args:
@@ -25,11 +26,12 @@ def result_table(summary: dict[str, dict[str, float]], title: str) -> Table:
         The table.
     """
     table = Table(title=title)
-    for column in ("method", "cases", "with compile", "x gram", "without", "x gram ", "memory"):
-        table.add_column(column, justify="left" if column == "method" else "right")
+    table.add_column("method", no_wrap=True)
+    for column in ("cases", "with compile", "x gram", "without", "x gram ", "memory"):
+        table.add_column(column, justify="right")
     for method, entry in summary.items():
         table.add_row(
-            method,
+            _label(method, entry["network"]).replace(", ", ",\n"),
             str(entry["cases"]),
             seconds(entry["seconds"]),
             f"{entry['times_gram']:.2f}",
@@ -40,7 +42,7 @@ def result_table(summary: dict[str, dict[str, float]], title: str) -> Table:
     return table
 
 
-def figure(rows: list[dict[str, Any]], summary: dict[str, dict[str, float]], title: str) -> Figure:
+def figure(rows: list[dict[str, Any]], summary: dict[str, dict[str, Any]], title: str) -> Figure:
     """Draws the time of a kernel for every method and, for several cells, how their times add up.
 
     Args:
@@ -64,12 +66,12 @@ def figure(rows: list[dict[str, Any]], summary: dict[str, dict[str, float]], tit
     return drawn
 
 
-def _times(ax: Any, summary: dict[str, dict[str, float]]) -> None:
+def _times(ax: Any, summary: dict[str, dict[str, Any]]) -> None:
     """Marks both times of every method; a bar would have no zero to begin at."""
     names = list(summary)[::-1]
     for place, name in enumerate(names):
         computing, whole = (summary[name][key] for key in ("seconds_without_compile", "seconds"))
-        colour = theme.METRIC if name == "gram" else theme.BASELINE
+        colour = _colour(name, summary[name]["network"])
         ax.plot([computing, whole], [place, place], color=colour, linewidth=1, alpha=0.5)
         ax.plot(computing, place, "o", color=colour, markersize=7)
         ax.plot(whole, place, "o", color=colour, markersize=7, markerfacecolor=theme.SURFACE)
@@ -83,7 +85,7 @@ def _times(ax: Any, summary: dict[str, dict[str, float]]) -> None:
                 fontsize=7,
                 color=theme.MUTED,
             )
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [_label(name, summary[name]["network"]) for name in names])
     ax.set_ylim(-0.5, len(names) - 0.3)
     ax.set_xscale("log")
     ax.margins(x=0.08)
@@ -93,16 +95,32 @@ def _times(ax: Any, summary: dict[str, dict[str, float]]) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
+def _colour(method: str, network: str) -> str:
+    if method == "gram":
+        return theme.METRIC
+    return theme.MUTED if network == ORDINARY else theme.BASELINE
+
+
+def _label(method: str, network: str) -> str:
+    """Names a method; one on another network function than that of ``gram`` says so."""
+    return f"{method}, {ORDINARY}" if network == ORDINARY else method
+
+
 def _sums(ax: Any, rows: list[dict[str, Any]], cases: list[str]) -> None:
     """Draws seconds, compilations included, over the number of architectures."""
-    for method, mark in zip(
-        dict.fromkeys(row["method"] for row in rows), cycle(MARKS), strict=False
-    ):
+    networks = {row["method"]: row["network"] for row in rows}
+    for (method, network), mark in zip(networks.items(), cycle(MARKS), strict=False):
         mine = [row for row in rows if row["method"] == method]
         each = [row["compile_seconds"] + np.median(row["run_seconds"]) for row in mine]
-        colour = theme.METRIC if method == "gram" else theme.BASELINE
-        count = range(1, len(mine) + 1)
-        ax.plot(count, np.cumsum(each), mark, color=colour, label=method, markersize=4, linewidth=1)
+        ax.plot(
+            range(1, len(mine) + 1),
+            np.cumsum(each),
+            mark,
+            color=_colour(method, network),
+            label=_label(method, network),
+            markersize=4,
+            linewidth=1,
+        )
     ax.set_xticks(range(1, len(cases) + 1))
     ax.set_yscale("log")
     theme.style_axes(

@@ -28,11 +28,13 @@ class Measured:
         call: without arguments; blocks until the result is there.
         compile_seconds: tracing and compiling.
         memory_bytes: arguments, results and temporary arrays, as the compiler reports them.
+        executable: the program itself, for other arguments of the same shapes.
     """
 
     call: Callable[[], np.ndarray]
     compile_seconds: float
     memory_bytes: int | None
+    executable: Callable[..., jax.Array]
 
 
 def set_up(cores: int, platform: str | None = "cpu") -> None:
@@ -69,9 +71,8 @@ def compile_call(function: Callable[..., jax.Array], *arguments: Any) -> Measure
     start = time.perf_counter()
     executable = jax.jit(function).lower(*arguments).compile()
     seconds = time.perf_counter() - start
-    return Measured(
-        lambda: np.asarray(executable(*arguments)), seconds, executable_bytes(executable)
-    )
+    call = lambda: np.asarray(executable(*arguments))  # noqa: E731
+    return Measured(call, seconds, executable_bytes(executable), executable)
 
 
 def run_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:

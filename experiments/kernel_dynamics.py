@@ -20,7 +20,8 @@ from typing import Annotated
 
 import tyro
 
-from jaxntk.studies.kernel_dynamics import KERNEL_DYNAMICS, KernelDynamicsConfig
+from jaxntk.studies.kernel_dynamics import KERNEL_DYNAMICS
+from jaxntk.studies.kernel_dynamics_config import KernelDynamicsConfig
 from jaxntk.studies.over_training_config import REDUCED_CIFAR10
 from jaxntk.studies.script import run_preset
 from jaxntk.studies.study import run_study

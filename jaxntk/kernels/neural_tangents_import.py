@@ -82,7 +82,7 @@ def _refusal(error: Exception) -> InputError:
     if isinstance(error, ModuleNotFoundError) and error.name in (NAME, "frozendict"):
         cure = "pip install --no-deps neural-tangents frozendict"
         return InputError(NAME, f"no module {error.name}", cure)
-    cure = "it is known to work with jax 0.10 to 0.12; use one of them or another method"
+    cure = "version 0.6.5 is known to work with jax 0.10 to 0.12; use these or another method"
     return InputError(NAME, f"jax {jax.__version__}, where {error}", cure)
 
 

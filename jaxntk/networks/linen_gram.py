@@ -1,7 +1,7 @@
 """Gram rules for ordinary ``flax.linen`` layers, by interception.
 
 Inside :func:`linen_rules` every call of a layer listed in ``READERS`` is followed by a
-:func:`~jaxntk.networks.gram_rules.tap` for each of its parameters that has a place (see
+:func:`~jaxntk.networks.tap.tap` for each of its parameters that has a place (see
 :mod:`jaxntk.networks.layers`). The layer computes its output in its own way, with whatever padding
 mode, dtype or attention function it was given; only what the kernel needs is worked out here, from
 the layer's input, its options and the cotangent of its output:
@@ -31,16 +31,15 @@ from jaxntk.errors import InputError
 from jaxntk.networks.conv_grads import ConvWindow
 from jaxntk.networks.gram_rules import (
     Gram,
-    TapRule,
     conv_gram,
     gram_block,
     outer_gram,
     split_block,
     sum_to_trailing,
-    tap,
 )
 from jaxntk.networks.layers import place, places_of
 from jaxntk.networks.precision import matmul_precision
+from jaxntk.networks.tap import TapRule, tap
 
 Reading = tuple[str, TapRule, tuple[Array, ...]]
 """Name of a parameter, its rule, and what the rule needs beside the cotangent."""

@@ -165,21 +165,31 @@ def genetic_algorithm(
 
     def tell(state: Population, archs: Array, scores: Array) -> Population:
         fresh = finite_or_worst(scores).astype(dtype)
-        # Stable: of equals the earlier one stays in front.
-        old = jnp.argsort(-state.scores, stable=True)[:elite]
-        new = jnp.argsort(-fresh, stable=True)[: population - elite]
-        # Before anything was told there is no elite: all children stay.
-        keep = jnp.concatenate([state.archs[old], archs[new]])
-        kept = jnp.concatenate([state.scores[old], fresh[new]])
-        begun = state.told == 0
-        return Population(
-            state.key,
-            jnp.where(begun, archs, keep),
-            jnp.where(begun, fresh, kept),
-            state.told + population,
-        )
+        return _next_generation(state, archs, fresh, elite)
 
     return Search(population, init, ask, tell)
+
+
+def _next_generation(
+    state: Population,
+    archs: Int32[Array, "size genes"],
+    scores: Float[Array, " size"],
+    elite: int,
+) -> Population:
+    """Puts the elite of the last generation in the place of the worst children."""
+    # Stable: of equals the earlier one stays in front.
+    old = jnp.argsort(-state.scores, stable=True)[:elite]
+    new = jnp.argsort(-scores, stable=True)[: len(archs) - elite]
+    # Before anything was told there is no elite: all children stay.
+    keep = jnp.concatenate([state.archs[old], archs[new]])
+    kept = jnp.concatenate([state.scores[old], scores[new]])
+    begun = state.told == 0
+    return Population(
+        state.key,
+        jnp.where(begun, archs, keep),
+        jnp.where(begun, scores, kept),
+        state.told + len(archs),
+    )
 
 
 def _winner(key: PRNGKeyArray, scores: Float[Array, " size"], sample: int) -> Int32[Array, ""]:

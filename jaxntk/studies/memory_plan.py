@@ -57,19 +57,25 @@ def plan_memory(
     return programs[tile], programs[tile].estimate()
 
 
-def check_memory(needed: int | None, available: int | None, tile: int | None) -> None:
+def check_memory(
+    needed: int | None, available: int | None, tile: int | None, *, chunk: int | None = None
+) -> None:
     """Refuses a compiled kernel that cannot fit into memory, whatever was estimated.
 
     Args:
         needed: bytes, as the compiler reports them; None where it does not.
         available: bytes, or None where it is not known.
         tile: images computed at a time, or None for all.
+        chunk: cells computed together, for those of a population.
 
     Raises:
         InputError: more is needed than there is.
     """
     if needed is None or available is None or needed <= available:
         return
+    if chunk is not None:
+        got = f"{chunk}, kernels of {readable(needed)} together on {readable(available)}"
+        raise InputError("chunk", got, "give a smaller one, or fewer images")
     got = f"a kernel of {readable(needed)} on {readable(available)}"
     if tile is None:
         cure = "give a tile (images computed at a time), or fewer num_images"

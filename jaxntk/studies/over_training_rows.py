@@ -292,7 +292,7 @@ def _rows(
             start = time.perf_counter()
             gram = kernel.of(variables, arch)
             gram = gram if trained["finite"] else np.full_like(gram, np.nan)
-            row = kernel_row(study.jobs[mode], gram, arch, chunk.seed)
+            row = kernel_row(study.jobs[mode], gram, arch, chunk.seed, kernel.settings.tile)
             yield row | trained | {"seed": chunk.seed, "seconds": time.perf_counter() - start}
 
 

@@ -7,9 +7,9 @@ so by default it is measured.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import jax
@@ -19,27 +19,27 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
-from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, largest_tile
+from jaxntk.kernels.memory import MemoryEstimate, executable_bytes
 from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.spaces.nasbench201 import check_archs
 from jaxntk.studies.devices import (
     Devices,
-    agreed,
     distribute,
     gather,
     of_the_first,
-    one_of,
-    over_parts,
     population_mesh,
     replicate,
 )
-from jaxntk.studies.memory_plan import SHARE
+from jaxntk.studies.population_fit import (
+    Fitted,
+    check_compiled,
+    fit,
+    part_size,
+    some_parts,
+    those_that_fit,
+)
 from jaxntk.studies.scoring import ACTIVATIONS, PARAMETERS, KernelSettings, check_settings
 from jaxntk.studies.strategies import Plan, Strategy, applicable, plan
-
-CHUNK_ON_CPU = 8
-CHUNK_ELSEWHERE = 50
-"""Cells of a part by default: many on an accelerator, which is idle with few."""
 
 # A chunk that takes less is timed twice: the first time some drivers still load the program.
 _QUICK_SECONDS = 2.0
@@ -57,14 +57,6 @@ class Chunk(NamedTuple):
 
     index: Int[np.ndarray, " k"]
     gram_KxNxN: Float[np.ndarray, "k n n"]
-
-
-class _Fitted(NamedTuple):
-    """A plan, the function that computes one chunk of it, and the memory that this takes."""
-
-    plan: Plan
-    fn: jax.stages.Wrapped
-    estimate: MemoryEstimate
 
 
 class _Compiled(NamedTuple):
@@ -109,11 +101,11 @@ class PopulationKernels:
         index, work = self._compiled.plan.index, self._compiled.plan.work
         starts = range(0, len(index), self.devices)
         done = 0
-        ahead = self._compiled.run(_chunk(work, 0, self.devices))
+        ahead = self._compiled.run(some_parts(work, 0, self.devices))
         for start in starts:
             grams = ahead
             if start + self.devices < len(index):
-                ahead = self._compiled.run(_chunk(work, start + self.devices, self.devices))
+                ahead = self._compiled.run(some_parts(work, start + self.devices, self.devices))
             positions = index[start : start + self.devices].reshape(-1)
             gram_KxNxN = gather(grams).reshape(-1, *grams.shape[2:])
             real = positions < self.num
@@ -185,7 +177,7 @@ def population_kernels(
     if not len(archs):
         raise InputError("archs", "no cell", "give at least one")
     mesh = population_mesh(devices)
-    size = _part_size(chunk, mesh, len(archs))
+    size = part_size(chunk, mesh, len(archs))
     check_settings(settings, x.shape)
     check_choice("strategy", strategy, ("auto", *get_args(Strategy)))
     images = np.asarray(x, ACTIVATIONS[settings.dtype])
@@ -196,18 +188,15 @@ def population_kernels(
         jnp.dtype(PARAMETERS[settings.dtype]),
     )
     inputs = replicate(mesh, variables), replicate(mesh, images)
-    possible = applicable(settings, len(images))
-    if strategy != "auto":
-        names: tuple[str, ...] = (strategy,)
-    else:
-        names = ("map", "routed") if "routed" in possible else possible
 
     def planned(name: str, cells: int) -> Plan:
         return plan(name, network, settings, x.shape, archs, cells, multiple=mesh.size)
 
-    plans = {name: partial(planned, name) for name in names}
-    fitted = _fit_some(mesh, plans, size, inputs, chunk)
-    candidates = [_compile(mesh, each, inputs) for each in fitted]
+    fitted = those_that_fit(
+        partial(fit, mesh, partial(planned, name), size, inputs, chunk)
+        for name in _tried(strategy, settings, len(images))
+    )
+    candidates = those_that_fit(partial(_compile, mesh, each, inputs) for each in fitted)
     rates: dict[str, float] = {}
     if len(candidates) > 1:
         rates = {each.plan.strategy: _rate(each, mesh.size, len(archs)) for each in candidates}
@@ -226,102 +215,31 @@ def population_kernels(
     )
 
 
-def _part_size(chunk: int | None, mesh: Mesh, num: int) -> int:
-    """Returns the cells that one device computes at a time."""
-    if chunk is None:
-        on_cpu = mesh.devices.flat[0].platform == "cpu"
-        size = CHUNK_ON_CPU if on_cpu else CHUNK_ELSEWHERE
-    elif chunk < 1 or chunk % mesh.size:
-        cure = f"give a multiple of {mesh.size}, the number of devices"
-        raise InputError("chunk", chunk, cure)
-    else:
-        size = chunk // mesh.size
-    return min(size, -(-num // mesh.size))
+def _tried(strategy: str, settings: KernelSettings, n: int) -> tuple[str, ...]:
+    """Names the strategies among which the fastest is taken."""
+    if strategy != "auto":
+        return (strategy,)
+    possible = applicable(settings, n)
+    return ("map", "routed") if "routed" in possible else possible
 
 
-def _fit(
-    mesh: Mesh,
-    planned: Callable[[int], Plan],
-    size: int,
-    inputs: tuple[Any, Any],
-    chunk: int | None,
-) -> _Fitted:
-    """Plans parts of some size or, if no chunk was asked for, of a smaller size that fits."""
-
-    @cache
-    def fitted(cells: int) -> _Fitted:
-        each = planned(cells)
-        fn = over_parts(mesh, each.fn)
-        work = distribute(mesh, _chunk(each.work, 0, mesh.size))
-        estimate = estimate_memory(fn, *inputs, work, device=one_of(mesh))
-        # Outside of what a device computes, results count as a whole.
-        peak = replace(estimate.peak, outputs=estimate.peak.outputs // mesh.size)
-        return _Fitted(each, fn, replace(estimate, peak=peak))
-
-    def bytes_of(cells: int) -> int:
-        # The devices of a CPU share one memory.
-        on_cpu = one_of(mesh).platform == "cpu"
-        return fitted(cells).estimate.peak.total * (mesh.local_mesh.size if on_cpu else 1)
-
-    available = fitted(size).estimate.available
-    if available is None or bytes_of(size) <= SHARE * available:
-        fits = size
-    elif chunk is not None:
-        fits = size if bytes_of(size) <= available else 0
-    else:
-        try:
-            fits = largest_tile(bytes_of, size, int(SHARE * available))
-        except InputError:
-            fits = 0
-    # Every process has to compute the same.
-    fits = agreed(fits)
-    if fits:
-        return fitted(fits)
-    if chunk is not None:
-        cure = "give a smaller one, or None to have it chosen"
-        raise InputError("chunk", f"{chunk}, which takes {fitted(size).estimate}", cure)
-    cure = "give fewer images, or settings with a tile"
-    got = f"{len(inputs[1])} images, one cell of which takes {fitted(1).estimate}"
-    raise InputError("x", got, cure)
-
-
-def _fit_some(mesh: Mesh, plans: Mapping[str, Callable[[int], Plan]], *how: Any) -> list[_Fitted]:
-    """Returns the strategies that fit into memory.
-
-    Raises:
-        InputError: none does; what the last one needs.
-    """
-    fitted, faults = [], []
-    for planned in plans.values():
-        try:
-            fitted.append(_fit(mesh, planned, *how))
-        except InputError as error:
-            faults.append(error)
-    if not fitted:
-        raise faults[-1]
-    return fitted
-
-
-def _compile(mesh: Mesh, fitted: _Fitted, inputs: tuple[Any, Any]) -> _Compiled:
+def _compile(mesh: Mesh, fitted: Fitted, inputs: tuple[Any, Any]) -> _Compiled:
     def put(work: Any) -> Any:
         return distribute(mesh, work)
 
     start = time.perf_counter()
-    first = put(_chunk(fitted.plan.work, 0, mesh.size))
+    first = put(some_parts(fitted.plan.work, 0, mesh.size))
     compiled = fitted.fn.lower(*inputs, first).compile()
     seconds = time.perf_counter() - start
+    check_compiled(mesh, fitted, executable_bytes(compiled))
     return _Compiled(
         fitted.plan, lambda work: compiled(*inputs, put(work)), seconds, fitted.estimate
     )
 
 
-def _chunk(work: Any, start: int, parts: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[start : start + parts], work)
-
-
 def _rate(compiled: _Compiled, parts: int, num: int) -> float:
     """Measures cells a second on the first chunk."""
-    work = _chunk(compiled.plan.work, 0, parts)
+    work = some_parts(compiled.plan.work, 0, parts)
     cells = int((compiled.plan.index[:parts] < num).sum())
     seconds = _time(compiled.run, work)
     if seconds < _QUICK_SECONDS:

@@ -133,12 +133,16 @@ def score_row(
     start = time.perf_counter()
     gram_NxN = kernel(arch, init_seed)
     seconds = time.perf_counter() - start
-    row = kernel_row(job, gram_NxN, arch, init_seed)
+    row = kernel_row(job, gram_NxN, arch, init_seed, kernel.settings.tile)
     return row | {"seconds": row["seconds"] + seconds}
 
 
 def kernel_row(
-    job: Job, gram_NxN: Float[np.ndarray, "n n"], arch: Int[np.ndarray, "6"], init_seed: int
+    job: Job,
+    gram_NxN: Float[np.ndarray, "n n"],
+    arch: Int[np.ndarray, "6"],
+    init_seed: int,
+    tile: int | None,
 ) -> dict[str, Any]:
     """Reads metrics and trivial scores of a cell off its kernel.
 
@@ -147,6 +151,7 @@ def kernel_row(
         gram_NxN: the kernel of the cell, zeros where they are exact (``exact_zero``).
         arch: the cell.
         init_seed: seed of the initialisation.
+        tile: images that the kernel was computed on at a time; None for all.
 
     Returns:
         A row of ``scores.jsonl``; its seconds are those of the metrics.
@@ -167,6 +172,7 @@ def kernel_row(
         "dtype": config.dtype,
         "matmul_precision": config.matmul_precision,
         "num_images": config.num_images,
+        "tile": min(tile or config.num_images, config.num_images),
         "params": nasbench201.num_params(arch, **job.sizes),
         "flops": nasbench201.num_flops(arch, **job.sizes, image_size=image_size),
         "convolutions": nasbench201.num_convolutions(arch),

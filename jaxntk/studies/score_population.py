@@ -7,7 +7,7 @@ resumed like any other (:func:`jaxntk.studies.rank.run`).
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,7 +190,8 @@ def _rows(
         now = time.perf_counter()
         each = (now - before) / sum(len(owners[int(at)]) for at in chunk.index)
         before = now
-        waiting.append(_submit(job, chunk, todo, owners, each, pool))
+        shared = {"strategy": kernels.strategy, "seconds": each}
+        waiting.append(_submit(job, chunk, todo, owners, shared, pool))
         if len(waiting) > _WAITING:
             yield from (future.result() for future in waiting.popleft())
     for futures in waiting:
@@ -202,21 +203,24 @@ def _submit(
     chunk: Chunk,
     todo: Int[np.ndarray, "num 6"],
     owners: dict[int, list[int]],
-    seconds: float,
+    shared: Mapping[str, Any],
     pool: ThreadPoolExecutor,
 ) -> list[Future[dict[str, Any]]]:
     """Has the metrics of a chunk evaluated, for every cell that has one of its kernels."""
     return [
-        pool.submit(_row, job, gram_NxN, todo[cell], seconds)
+        pool.submit(_row, job, gram_NxN, todo[cell], shared)
         for at, gram_NxN in zip(chunk.index, chunk.gram_KxNxN, strict=True)
         for cell in owners[int(at)]
     ]
 
 
 def _row(
-    job: Job, gram_NxN: Float[np.ndarray, "n n"], arch: Int[np.ndarray, "6"], seconds: float
+    job: Job,
+    gram_NxN: Float[np.ndarray, "n n"],
+    arch: Int[np.ndarray, "6"],
+    shared: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Builds the row of a cell; its time is that of the metrics and a share of the chunk's."""
     exact = exact_zero(job.config.parameters, arch, gram_NxN)
-    row = kernel_row(job, exact, arch, job.config.init_seed)
-    return row | {"seconds": row["seconds"] + seconds}
+    row = kernel_row(job, exact, arch, job.config.init_seed, job.settings.tile)
+    return row | {**shared, "seconds": row["seconds"] + shared["seconds"]}

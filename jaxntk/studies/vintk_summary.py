@@ -133,11 +133,7 @@ def rule_entries(
     reference = means.get(REFERENCE)
     entries, gains = [], []
     for (kernel, score), (tau, drawn) in means.items():
-        gain = Gain(None, None)
-        if reference is not None and np.isfinite([tau, reference[0]]).all():
-            difference = drawn - reference[1]
-            bounds = percentile_interval(difference, fewest)
-            gain = Gain(tau - reference[0], bounds, difference)
+        gain = _gain(tau, drawn, reference, fewest)
         interval = percentile_interval(drawn, fewest)
         entries.append({
             "kernel": kernel,
@@ -188,6 +184,19 @@ def ranked_scores(
     everything = np.ones(len(networks.names), bool)
     found += [Ranked(None, each, costs[each], everything) for each in BASELINES]
     return found
+
+
+def _gain(
+    tau: float,
+    drawn: Float[np.ndarray, " resamples"],
+    reference: tuple[float, Float[np.ndarray, " resamples"]] | None,
+    fewest: int,
+) -> Gain:
+    """How much larger a mean tau is than that of the reference, if both are numbers."""
+    if reference is None or not np.isfinite([tau, reference[0]]).all():
+        return Gain(None, None)
+    difference = drawn - reference[1]
+    return Gain(tau - reference[0], percentile_interval(difference, fewest), difference)
 
 
 def _mean_taus(

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from benchmarks.gram_against_other_methods import (
     time_cells,
     time_ordinary,
 )
+from benchmarks.gram_against_other_methods_cells import ORDINARY, SAME
 from benchmarks.gram_against_other_methods_figure import figure, result_table
 
 QUIET = Console(quiet=True)
@@ -50,10 +52,34 @@ def test_cells_agree_and_gram_compiles_once():
     assert compiled == [True, False]
 
 
-def row(case, method, compiling, running):
+@pytest.mark.slow
+def test_the_same_function_gives_the_same_kernels_and_compiles_once():
+    options = Options(
+        case="nasbench201",
+        n=3,
+        cells=2,
+        tiny=True,
+        methods=("gram", "jacobian_contraction"),
+        same_function=("jacobian_contraction", "per_example_gradients", "ntk_vector_products"),
+        give_up=np.inf,
+    )
+    rows = time_cells(options, QUIET)
+    same = [f"{method}, {SAME}" for method in options.same_function]
+    assert [row["method"] for row in rows] == 2 * [*options.methods, *same]
+    assert all(row["relative_error"] <= 1e-4 for row in rows), rows
+    compiled = {name: [] for name in [*options.methods, *same]}
+    for row in rows:
+        compiled[row["method"]].append(row["compile_seconds"] > 0)
+        assert row["network"] == (ORDINARY if row["method"] == "jacobian_contraction" else SAME)
+    assert compiled.pop("jacobian_contraction") == [True, True]
+    assert all(each == [True, False] for each in compiled.values())
+
+
+def row(case, method, compiling, running, network=ORDINARY):
     return {
         "case": case,
         "method": method,
+        "network": SAME if method == "gram" else network,
         "compile_seconds": compiling,
         "run_seconds": [running, running],
         "memory_bytes": 2**20 if compiling else None,
@@ -78,22 +104,27 @@ def test_one_compilation_is_shared_by_all_cells():
     assert summary["other"]["times_gram_without_compile"] == 2
     # It ran on the first cell only, and is held against gram on that cell.
     assert (summary["slow"]["cases"], summary["slow"]["times_gram"]) == (1, 25 / 5)
+    # A compilation that serves all cells is shared by all, also where only one was computed.
+    shared = row("000001", "shared", 20.0, 5.0, network=SAME)
+    assert summarize([*ROWS, shared])["shared"]["times_gram"] == (20 / 2 + 5) / 5
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:3]], ids=["cells", "one network"])
 def test_table_and_picture_name_every_method(rows):
     summary = summarize(rows)
     table = result_table(summary, "title")
-    assert list(table.columns[0].cells) == ["gram", "slow", "other"]
+    assert list(table.columns[0].cells) == ["gram", f"slow,\n{ORDINARY}", f"other,\n{ORDINARY}"]
     drawn = figure(rows, summary, "title")
     labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
-    assert labels == ["other", "slow", "gram"]
+    assert labels == [f"other, {ORDINARY}", f"slow, {ORDINARY}", "gram"]
     assert len(drawn.axes) == len({row["case"] for row in rows})
 
 
 def test_methods_that_take_too_long_are_left_out():
-    assert benchmark._worth_going_on(ROWS[:3], 4.0) == ["gram", "other"]
-    assert benchmark._worth_going_on(ROWS[:3], 5.0) == ["gram", "slow", "other"]
+    assert benchmark._worth_going_on(ROWS[:3], 4.0, 2) == ["gram", "other"]
+    assert benchmark._worth_going_on(ROWS[:3], 5.0, 2) == ["gram", "slow", "other"]
+    shared = row("000001", "shared", 20.0, 5.0, network=SAME)
+    assert benchmark._worth_going_on([*ROWS[:3], shared], 2.5, 2) == ["gram", "other", "shared"]
 
 
 def test_the_record_has_command_machine_and_picture(tmp_path, monkeypatch, capsys):
@@ -118,3 +149,15 @@ def test_the_record_has_command_machine_and_picture(tmp_path, monkeypatch, capsy
 def test_without_gram_there_is_nothing_to_compare(capsys):
     assert main(["--case", "mlp", "--methods", "per_example_gradients"]) == 2
     assert capsys.readouterr().err.startswith("error: methods: got ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "cure"),
+    [
+        (("--case", "mlp", "--same-function", "per_example_gradients"), "leave it out"),
+        (("--case", "nasbench201", "--same-function", "gram"), "name other methods"),
+    ],
+)
+def test_the_same_function_is_for_other_methods_on_cells(capsys, flags, cure):
+    assert main([*flags]) == 2
+    assert f"; {cure}" in capsys.readouterr().err

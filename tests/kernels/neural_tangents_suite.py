@@ -9,6 +9,7 @@ only one can be imported by that name.
 
 import importlib
 import importlib.metadata
+import os
 import sys
 from types import ModuleType
 from typing import Any
@@ -31,14 +32,20 @@ def main(options: list[str]) -> int:
         pytest's exit code.
     """
     import_neural_tangents()
-    assert "tensorflow" not in sys.modules
+    assert "tensorflow" not in sys.modules, "it is to run without"
     # The tests themselves use a name that JAX has dropped.
     vars(jax)["tree_map"] = jax.tree.map
     files = importlib.metadata.files("neural-tangents") or []
-    (suite,) = [file.locate() for file in files if str(file) == SUITE]
+    found = [file.locate() for file in files if str(file) == SUITE]
+    if not found:
+        sys.exit(f"this neural-tangents brings no {SUITE}: install the wheel of 0.6.5")
+    (suite,) = found
     utilities: ModuleType = importlib.import_module("tests.test_utils")
+    assert hasattr(utilities, "skip_test"), "its tests skip themselves in another way"
     vars(utilities)["skip_test"] = _skip_nothing
-    own = ["-p", "no:cacheprovider", "-o", "addopts=", "--rootdir", str(suite.parent), "-q"]
+    # Nothing of this project's configuration, which a .venv inside it would take over, and nothing
+    # written beside the installed tests.
+    own = ["-c", os.devnull, "-p", "no:cacheprovider", "--rootdir", str(suite.parent), "-q"]
     return int(pytest.main([*own, "--import-mode=importlib", *options, str(suite)]))
 
 

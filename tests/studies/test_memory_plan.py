@@ -7,7 +7,7 @@ import pytest
 from jaxntk.errors import InputError
 from jaxntk.kernels import memory
 from jaxntk.kernels.memory import MemoryEstimate, PeakBytes
-from jaxntk.studies import memory_plan
+from jaxntk.studies import memory_plan, population
 from jaxntk.studies.memory_plan import SHARE, check_memory, plan_memory
 from jaxntk.studies.population import population_kernels
 from jaxntk.studies.scoring import KernelProgram, KernelSettings
@@ -92,9 +92,14 @@ def test_more_than_there_is_by_the_compiler_is_refused(tile, message):
         check_memory(2**30 + 1, 2**30, tile)
 
 
-def kernels_of(chunk=None):
+def test_the_cells_of_a_population_are_named_where_they_are_too_many():
+    with pytest.raises(InputError, match=r"^chunk: got 3, kernels of .*; give a smaller one"):
+        check_memory(2**30 + 1, 2**30, None, chunk=3)
+
+
+def kernels_of(chunk=None, strategy="routed"):
     x = tiny.images((6, 8, 8, 3))
-    return population_kernels(NETWORK, settings(), x, ARCHS, strategy="routed", chunk=chunk)
+    return population_kernels(NETWORK, settings(), x, ARCHS, strategy=strategy, chunk=chunk)
 
 
 def test_a_population_is_cut_into_chunks_that_fit(monkeypatch):
@@ -116,3 +121,18 @@ def test_a_population_that_does_not_fit_is_refused(monkeypatch, chunk, message):
     with pytest.raises(InputError, match=message) as caught:
         kernels_of(chunk)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_population_is_refused_before_work_if_the_compiler_says_so(monkeypatch):
+    monkeypatch.setattr(population, "executable_bytes", lambda executable: 2**60)
+    monkeypatch.setattr(memory, "host_memory", lambda: 2**40)
+    with pytest.raises(InputError, match=r"^chunk: got 4, kernels of .*; give a smaller one"):
+        kernels_of()
+
+
+def test_a_strategy_that_does_not_fit_once_compiled_is_left_out(monkeypatch):
+    needs = iter([2**60, 2**20])
+    monkeypatch.setattr(population, "executable_bytes", lambda executable: next(needs))
+    monkeypatch.setattr(memory, "host_memory", lambda: 2**40)
+    found = kernels_of(strategy="auto")
+    assert (found.strategy, found.rates) == ("routed", {})

@@ -79,6 +79,7 @@ def test_rows_say_how_they_were_trained(whole):
         assert row["steps"] == 2 * epochs
         assert row["images_seen"] == 400 * epochs
         assert row["finite"]
+        assert row["tile"] == CONFIG.num_images
         assert (row["loss"] is None) == (epochs == 0)
         assert 0 <= row["valid_accuracy"] <= 100
     sums = [rows["421211", 0, epoch, "frozen"] for epoch in (1, 2)]

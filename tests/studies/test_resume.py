@@ -11,7 +11,7 @@ import pytest
 
 from jaxntk.cli import load_experiment, main
 from jaxntk.studies import score
-from tests.tiny_runs import MAIN, content, finish, numbers, one_line, process, refusal
+from tests.tiny_runs import MAIN, content, finish, numbers, one_line, process, refusal, rows
 
 # Rows come slowly enough for a test to step in between.
 SLOW = f"""
@@ -86,9 +86,24 @@ def test_the_tile_of_the_beginning_is_kept(experiment, finished, tmp_path):
         (out / name).unlink()
     assert main(["run", str(experiment), "--out", str(out)]) == 0
     assert json.loads((out / "compilation.json").read_text())["tile"] == 5
+    assert {row["tile"] for row in rows(out / "scores.jsonl")} == {5}
     for key, before in numbers(finished)["scores"].items():
         for name, after in numbers(out)["scores"][key].items():
             assert after["value"] == pytest.approx(before[name]["value"], rel=1e-4), (key, name)
+
+
+def test_rows_that_do_not_name_their_tile_are_kept(experiment, finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "run")
+    file = out / "scores.jsonl"
+    images = load_experiment(experiment).num_images
+    old = rows(file)
+    assert {row.pop("tile") for row in old} == {images}
+    kept = "".join(json.dumps(row) + "\n" for row in old[:-1])
+    file.write_text(kept)
+    assert main(["run", str(experiment), "--out", str(out)]) == 0
+    assert file.read_text().startswith(kept)
+    assert rows(file)[-1]["tile"] == images
+    assert numbers(out) == numbers(finished)
 
 
 def test_a_finished_run_is_not_computed_again(experiment, finished, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,70 @@
+"""The configuration of kernel dynamics: which cells are watched, and after which epochs."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jaxntk.errors import InputError
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
+from jaxntk.studies.truth import TableLookUp
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelDynamicsConfig(OverTrainingConfig):
+    """Watch the kernels of a few NAS-Bench-201 cells over training."""
+
+    num_images: int = 128
+    """Images the kernel is computed on."""
+    epochs: tuple[int, ...] = tuple(range(9))
+    """Epochs after which kernels are taken; the first is what the others are held against."""
+    quantiles: tuple[float, ...] = (0.05, 0.5, 0.99)
+    """Without archs: cells are taken at these quantiles of the truth, among all that connect."""
+
+
+def validate_dynamics(config: KernelDynamicsConfig) -> None:
+    """Checks everything that can be checked before data are read or anything is written.
+
+    Args:
+        config: the configuration.
+
+    Raises:
+        InputError: the first field that is wrong.
+    """
+    validate_training(config)
+    if len(config.batch_norms) != 1:
+        raise InputError("batch_norms", list(config.batch_norms), "give one")
+    if config.num_seeds != 1:
+        raise InputError("num_seeds", config.num_seeds, "give 1")
+    if list(config.epochs) != sorted(config.epochs):
+        raise InputError("epochs", list(config.epochs), "give them in rising order")
+    given = config.quantiles
+    if not given or len(set(given)) < len(given) or not all(0 <= each <= 1 for each in given):
+        raise InputError("quantiles", list(given), "give numbers from 0 to 1, and none twice")
+
+
+def with_cells(
+    config: KernelDynamicsConfig,
+    look_up: TableLookUp,
+) -> KernelDynamicsConfig:
+    """Names the cells at the quantiles of the truth, where none are named.
+
+    Args:
+        config: the configuration.
+        look_up: ``archs -> accuracies``.
+
+    Returns:
+        The configuration, with cells.
+
+    Raises:
+        InputError: the table lacks a cell.
+    """
+    if config.archs:
+        return config
+    cells = nasbench201.enumerate_space()
+    connected = cells[[nasbench201.is_connected(cell) for cell in cells]]
+    order = np.argsort(look_up(connected), kind="stable")
+    places = [round(quantile * (len(order) - 1)) for quantile in config.quantiles]
+    names = [nasbench201.format_ops(connected[order[place]]) for place in places]
+    # Quantiles that lie close together may name one cell.
+    return replace(config, archs=tuple(dict.fromkeys(names)))
