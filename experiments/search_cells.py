@@ -6,9 +6,10 @@ What      five searches at once ask for cells; a score of each is read off its k
           random cell, and the largest of as many random cells.
 Paper     Mok et al., CVPR 2022, arXiv 2203.14577 (search guided by LGA); Real et al., AAAI 2019,
           arXiv 1802.01548 (regularised evolution).
-Needs     digits201: nothing.
-Time      table 10 s, centred alignment 2 minutes, LGA after three epochs 13 to 17 minutes, all on
-          one CPU core beside other jobs; a run that was stopped goes on.
+Needs     digits201: nothing. cifar10 presets: cifar10_5k1k.npz and the benchmark's table in the
+          folder that --data-dir or JAXNTK_DATA names.
+Time      table 10 s, centred alignment 2 minutes, LGA after three epochs 5 to 10 minutes, CIFAR-10
+          10 to 20 minutes, all on one CPU core beside other jobs; a run that was stopped goes on.
 Command   random search and evolution by the centred alignment at initialisation:
           python experiments/search_cells.py random-centred --out runs/search_random_centred
           python experiments/search_cells.py evolution-centred --out runs/search_evolution_centred
@@ -17,6 +18,9 @@ Command   random search and evolution by the centred alignment at initialisation
           warm-up by the centred alignment, then the best by validation accuracy of ten:
           python experiments/search_cells.py evolution-centred --out runs/search_warm
             --select digits201/valid --finalists 10
+          by what training gives, sharing the trainings of the run above:
+          python experiments/search_cells.py evolution-lga3 --out runs/search_evolution_valid3
+            --goals valid_accuracy@3 --score-cache runs/scores
           two goals, ranks added up:
           python experiments/search_cells.py evolution-centred --out runs/search_two
             --goals lga_centred@0 params
@@ -62,6 +66,18 @@ def _digits(name: str, **changes: Any) -> Options:
     return Options(Path(f"runs/search_{name}"), config)
 
 
+def _cifar10(name: str, goal: str) -> Options:
+    config = CellSearchConfig(
+        data="npz:cifar10_5k1k.npz",
+        truth="cifar10/test/200",
+        num_images=64,
+        batch="balanced",
+        split="train",
+        goals=(goal,),
+    )
+    return Options(Path(f"runs/search_{name}"), config)
+
+
 PRESETS = {
     "random-centred": (
         "random search, centred alignment at initialisation",
@@ -82,6 +98,22 @@ PRESETS = {
     "evolution-table": (
         "regularised evolution, validation accuracy from the table",
         _digits("evolution_table", goals=("table:digits201/valid",)),
+    ),
+    "cifar10-centred": (
+        "CIFAR-10, the benchmark's own networks, evolution by the centred alignment",
+        _cifar10("cifar10_centred", "lga_centred@0"),
+    ),
+    "cifar10-condition": (
+        "CIFAR-10, the benchmark's own networks, evolution by the condition number",
+        _cifar10("cifar10_condition", "condition_number@0"),
+    ),
+    "cifar10-params": (
+        "CIFAR-10, evolution by the number of parameters",
+        _cifar10("cifar10_params", "params"),
+    ),
+    "cifar10-table": (
+        "CIFAR-10, evolution by the benchmark's validation accuracy",
+        _cifar10("cifar10_table", "table:cifar10/valid/200"),
     ),
 }
 

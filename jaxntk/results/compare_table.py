@@ -18,28 +18,24 @@ def compare_table(entries: Sequence[Mapping[str, Any]], of: str) -> Table:
     """
     title = f"{of} of the choice, mean and standard deviation over searches"
     table = Table(title=title, title_justify="left")
-    for name in ("search", "seconds", "evaluations", "accuracy", "lowest", "highest"):
-        table.add_column(name, justify="left" if name == "search" else "right")
-    last = None
+    table.add_column("search", overflow="fold")
+    for name in ("evaluations", "seconds", "accuracy after all"):
+        table.add_column(name, justify="right")
+    runs: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
-        if last is not None and entry["search"] != last:
-            table.add_section()
-        last = entry["search"]
-        seconds = f"{entry['budget_seconds']:.1f}" + (" (all)" if entry["whole"] else "")
-        evaluations = f"{entry['evaluations']:.1f}"
-        table.add_row(entry["search"], seconds, evaluations, _accuracy(entry), *_range(entry))
+        runs.setdefault(entry["search"], []).append(entry)
+    for entry in next(iter(runs.values()))[1:]:
+        table.add_column(f"within {entry['budget_seconds']:.3g} s", justify="right")
+    for name, (whole, *within) in runs.items():
+        counts = (f"{whole['evaluations']:.0f}", f"{whole['budget_seconds']:.3g}")
+        table.add_row(name, *counts, *(_accuracy(entry) for entry in (whole, *within)))
     return table
 
 
 def _accuracy(entry: Mapping[str, Any]) -> str:
     if entry["mean"] is None:
-        return "nothing yet"
+        return "none yet"
     spread = entry["standard_deviation"]
     tail = "" if spread is None else f" \N{PLUS-MINUS SIGN} {spread:.2f}"
     few = f" ({entry['chose']} of {entry['searches']})"
     return f"{entry['mean']:.2f}{tail}" + (few if entry["chose"] < entry["searches"] else "")
-
-
-def _range(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    ends = (entry["lowest"], entry["highest"])
-    return tuple("" if end is None else f"{end:.2f}" for end in ends)

@@ -22,6 +22,8 @@ BAND = {"alpha": 0.15, "linewidth": 0}
 """How the middle half is drawn."""
 MOMENTS = 200
 """At which searches of different speed are compared."""
+SPAN = 10_000
+"""What happens in the first part of so many of the time is not drawn."""
 
 
 class Curves(NamedTuple):
@@ -40,7 +42,7 @@ def search_figure(curves: Mapping[str, Curves], levels: Mapping[str, float], rep
     """Draws the mean over searches, and a band that holds the middle half of them.
 
     Where seconds are known a second panel holds them: at each moment what every search that has
-    begun would choose then.
+    begun would choose then. What took none is not in it.
 
     Args:
         curves: by name of the kind of search.
@@ -50,13 +52,17 @@ def search_figure(curves: Mapping[str, Curves], levels: Mapping[str, float], rep
     Returns:
         The figure.
     """
-    timed = {name: each for name, each in curves.items() if each.seconds is not None}
+    timed = {
+        name: each
+        for name, each in curves.items()
+        if each.seconds is not None and each.seconds.any()
+    }
     figure = Figure(figsize=(11 if timed else 6.5, 4.2), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, 2 if timed else 1, sharey=True))
     for index, (name, each) in enumerate(curves.items()):
         x = np.arange(1, each.values.shape[1] + 1)
         _band(panels[0], x, each.values, f"C{index}", name)
-        if each.seconds is not None:
+        if name in timed and each.seconds is not None:
             moments, values = at_moments(each.values, each.seconds)
             _band(panels[1], moments, values, f"C{index}", name)
     for ax in panels:
@@ -67,6 +73,7 @@ def search_figure(curves: Mapping[str, Curves], levels: Mapping[str, float], rep
     _zoom(panels[0], curves, levels)
     theme.style_axes(panels[0], xlabel="evaluations", ylabel=report)
     if timed:
+        _plain_log(panels[1])
         theme.style_axes(panels[1], xlabel="seconds", ylabel="")
     handles, _ = panels[0].get_legend_handles_labels()
     if panels[0].collections:
@@ -88,15 +95,17 @@ def at_moments(
         seconds: that it had taken by then, rising.
 
     Returns:
-        Moments from when all searches have a value until the last of them ends, and the value of
-        each search at each; a search that has ended keeps its last one.
+        Moments from when all searches have a value until the last of them ends, evenly on a
+        logarithmic scale and no earlier than a `SPAN`-th of the end, and the value of each search
+        at each; a search that has ended keeps its last one.
 
     Example:
         >>> moments, found = at_moments(np.array([[1.0, 2.0]]), np.array([[1.0, 3.0]]))
         >>> float(moments[0]), float(moments[-1]), found[0, [0, -1]].tolist()
         (1.0, 3.0, [1.0, 2.0])
     """
-    moments = np.linspace(seconds[:, 0].max(), seconds[:, -1].max(), MOMENTS)
+    last = seconds[:, -1].max()
+    moments = np.geomspace(max(seconds[:, 0].max(), last / SPAN), last, MOMENTS)
     found = [
         value[np.searchsorted(time, moments, side="right") - 1]
         for value, time in zip(values, seconds, strict=True)
@@ -110,7 +119,7 @@ def _plain_log(ax: Axes) -> None:
     first, last = ax.get_xlim()
     # Over many decades the numbers between their ends would not fit.
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if last < 1000 * first else (1,)))
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 

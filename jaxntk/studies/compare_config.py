@@ -18,7 +18,8 @@ class CompareConfig(Config):
     """What a look at a table stands for, in seconds; by default, of the tables that come with the
     package, what the trainings took of which it is the mean."""
     budgets: tuple[float, ...] = ()
-    """Seconds a search at which choices are compared; by default what each run took."""
+    """Seconds a search at which choices are compared; by default what runs took, where that is not
+    nearly the same."""
 
 
 def validate_compare(config: CompareConfig) -> None:

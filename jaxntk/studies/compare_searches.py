@@ -150,6 +150,29 @@ def read_run(folder: Path, training_seconds: float | None) -> Run:
     return Run(name, summary["of"], summary["levels"], worth, taken)
 
 
+def apart(totals: Iterable[float]) -> list[float]:
+    """Chooses budgets among what runs took.
+
+    Args:
+        totals: seconds; 0 for what took none.
+
+    Returns:
+        The longest, and of the others those that are at least a half longer than the next shorter
+        one that is kept.
+
+    Example:
+        >>> apart([0.0, 1.0, 1.2, 2.0, 9.0, 10.0])
+        [1.0, 2.0, 10.0]
+    """
+    kept: list[float] = []
+    for total in sorted(total for total in totals if total > 0):
+        if kept and total < 1.5 * kept[-1]:
+            continue
+        kept.append(total)
+    longest = max(totals, default=0.0)
+    return [*kept[:-1], longest] if kept and longest < 1.5 * kept[-1] else kept
+
+
 def look_seconds(of: str) -> float | None:
     """Says what an accuracy of a table took.
 
@@ -173,14 +196,14 @@ def compare_entries(runs: list[Run], budgets: Iterable[float]) -> list[dict[str,
 
     Args:
         runs: the searches.
-        budgets: seconds; none for what each run took in the mean.
+        budgets: seconds; none for what runs took in the mean, where that is :func:`apart`.
 
     Returns:
         An entry for each kind and budget; without a budget for all evaluations. Mean and standard
         deviation are over the searches that had chosen anything by then.
     """
     totals = [float(run.seconds[:, -1].mean()) for run in runs]
-    asked = sorted(set(budgets)) or sorted({round(total, 2) for total in totals})
+    asked = sorted(set(budgets)) or apart(totals)
     entries = []
     for run, total in zip(runs, totals, strict=True):
         for budget in (None, *asked):

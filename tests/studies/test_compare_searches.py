@@ -53,7 +53,7 @@ def test_choices_within_a_budget_are_those_of_a_plain_loop(tmp_path):
             chosen += [] if best is None else [best[1]]
         assert entry["chose"] == len(chosen), budget
         assert entry["mean"] == (pytest.approx(np.mean(chosen)) if chosen else None)
-    assert "nothing yet" in shown
+    assert "none yet" in shown
     assert (tmp_path / "out" / "compare_searches.png").read_bytes().startswith(b"\x89PNG")
     assert read_json(tmp_path / "out" / "summary.json")["entries"] == summary["entries"]
 
