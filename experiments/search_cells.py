@@ -113,7 +113,7 @@ PRESETS = {
     ),
     "cifar10-table": (
         "CIFAR-10, evolution by the benchmark's validation accuracy",
-        _cifar10("cifar10_table", "table:cifar10/valid/200"),
+        _cifar10("cifar10_table", "table:cifar10-valid/valid/200"),
     ),
 }
 
