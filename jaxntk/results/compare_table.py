@@ -19,7 +19,7 @@ def compare_table(entries: Sequence[Mapping[str, Any]], of: str) -> Table:
     title = f"{of} of the choice, mean and standard deviation over searches"
     table = Table(title=title, title_justify="left")
     table.add_column("search", overflow="fold")
-    for name in ("evaluations", "seconds", "accuracy after all"):
+    for name in ("evaluations", "seconds", "accuracy then"):
         table.add_column(name, justify="right")
     runs: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""What a pruned supernet left: a picture of how long operations survived, and a table of cells."""
+"""What a pruned supernet left: when operations were pruned, as a picture, and a table of cells."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +13,10 @@ from jaxntk.spaces.nasbench201 import EDGES, OPS
 
 
 def prune_figure(rounds: Sequence[Sequence[float]], searches: int) -> Figure:
-    """Draws after how many rounds an operation went, on each edge.
+    """Draws in which round an operation was pruned, on each edge.
 
     Args:
-        rounds: edges and operations: states of the supernet, of five, that had the operation, mean
-            over searches; 5 for what is always left.
+        rounds: edges and operations: the round, mean over searches, with 5 for what was kept.
         searches: how many there were.
 
     Returns:
@@ -32,7 +31,7 @@ def prune_figure(rounds: Sequence[Sequence[float]], searches: int) -> Figure:
         ax.text(op, edge, f"{value:.1f}", ha="center", va="center", fontsize=8, color=colour)
     ax.set_xticks(range(len(OPS)), list(OPS))
     ax.set_yticks(range(len(EDGES)), [f"{to} \N{LEFTWARDS ARROW} {source}" for to, source in EDGES])
-    title = f"rounds that operations were there for, mean over {searches} prunings (5: left)"
+    title = f"round in which operations were pruned, mean over {searches} prunings (5: kept)"
     theme.style_axes(ax, title=title, ylabel="edge", grid="", spines=())
     return figure
 
@@ -53,9 +52,12 @@ def prune_table(summary: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for each in summary["searches"]:
         numbers = (each["accuracy"], each["regret"], each["seconds"])
-        table.add_row(each["arch"], *(f"{number:.2f}" for number in numbers))
+        shown = ("none" if number is None else f"{number:.2f}" for number in numbers)
+        table.add_row(each["arch"], *shown)
     lines = [levels_line(summary)]
     if summary["scores_failed"]:
         lines.append(f"{summary['scores_failed']} of {summary['scores_told']} scores failed")
+    if summary["searches_without_score"]:
+        lines.append(f"{summary['searches_without_score']} had a round without a valid score")
     table.caption = "\n".join(lines)
     return table

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -134,7 +135,8 @@ def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         InputError: the folder cannot be written to or is full; the file is as it was before.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.tmp")
+    # Of its own: several processes may replace a file at the same moment.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(partial, "wb", buffering=0) as file:
             _write_all(file.fileno(), data)

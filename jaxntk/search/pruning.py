@@ -1,4 +1,4 @@
-"""Pruning a supernet: on every edge, the operation whose loss is felt least goes, round by round.
+"""Pruning a supernet by importance: on every edge the least important operation goes, by rounds.
 
 A supernet has all operations on every edge; a mask says which are left. Each round asks for the
 score of every supernet with one operation less, and takes from each edge the operation without

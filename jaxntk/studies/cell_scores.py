@@ -23,7 +23,6 @@ from jaxntk.spaces import nasbench201
 from jaxntk.studies.cell_search_config import CellSearchConfig, Goal
 from jaxntk.studies.config import LOCATIONS
 from jaxntk.studies.over_training import prepare
-from jaxntk.studies.over_training_config import OverTrainingConfig
 from jaxntk.studies.over_training_rows import (
     CHECKPOINTS,
     KEYS,
@@ -31,14 +30,33 @@ from jaxntk.studies.over_training_rows import (
     chunk_rows,
     compile_programs,
 )
-from jaxntk.studies.row_store import RowStore
-from jaxntk.studies.search_options import TABLE
+from jaxntk.studies.row_store import ADOPTED, RowStore
+from jaxntk.studies.search_options import TABLE, SearchOptions
 from jaxntk.studies.truth import find_table, table_look_up
 
 Rows = dict[int, dict[str, Any]]
 """Rows of one function by their epochs."""
-NOT_OF_SCORES = ("truth", "archs", "num_archs", "arch_seed", *LOCATIONS)
-"""Fields that no score depends on."""
+NOT_OF_SCORES = (
+    *("truth", "archs", "num_archs", "arch_seed", "num_seeds", "epochs", "metrics", *LOCATIONS),
+    *(field.name for field in fields(SearchOptions)),
+)
+"""Fields that no row depends on: rows are of one seed after so many epochs, with all metrics."""
+
+
+def settings_of_rows(config: CellSearchConfig) -> dict[str, Any]:
+    """Lists the settings that rows of cells depend on, images apart.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        JSON values by name; the same for all searches that may share their rows.
+    """
+    asked = config.reading.to_json()
+    settings = {name: value for name, value in asked.items() if name not in NOT_OF_SCORES}
+    constant = config.training.schedule == "constant"
+    settings["schedule_epochs"] = None if constant else config.reading.epochs_of_schedule
+    return settings
 
 
 class CellScores:
@@ -72,15 +90,8 @@ class CellScores:
             if goal.name.startswith(TABLE)
         }
         self._found: dict[str, Rows] = {}
-        self._store = RowStore(out, KEYS, config.cache, self._about)
-
-    @property
-    def _about(self) -> dict[str, Any]:
-        """Everything that a score depends on."""
-        reading = self.config.reading.to_json()
-        names = [field.name for field in fields(OverTrainingConfig)]
-        asked = {name: reading[name] for name in names if name not in NOT_OF_SCORES}
-        return asked | {"data_sha256": self.study.digest}
+        about = settings_of_rows(config) | {"data_sha256": self.study.images_digest}
+        self._store = RowStore(out, KEYS, config.cache, about)
 
     def resume(self) -> None:
         """Reads what was scored before in the folder of the run.
@@ -98,6 +109,11 @@ class CellScores:
     def scored(self) -> int:
         """Functions that were trained and scored, by this run or by one before it."""
         return len(self._found)
+
+    @property
+    def adopted(self) -> int:
+        """Functions of which another run has computed a row, read from the cache."""
+        return sum(any(ADOPTED in row for row in rows.values()) for rows in self._found.values())
 
     @property
     def trains(self) -> bool:

@@ -22,12 +22,12 @@ from jaxntk.results.rows import number_or_none, read_json
 from jaxntk.results.search_plot import Curves, search_figure
 from jaxntk.studies.compare_config import CompareConfig, validate_compare
 from jaxntk.studies.guided_search import HISTORY
-from jaxntk.studies.run_folder import CONFIG, SUMMARY, make_folder
+from jaxntk.studies.run_folder import CONFIG, ENVIRONMENT, SUMMARY, make_folder
 from jaxntk.studies.search_options import TABLE
 
 NAME = "compare_searches"
 FIGURE, TABLE_FILE = "compare_searches.png", "compare_searches.csv"
-NEEDED = ("worth", "fresh", "seconds", "reference_seconds")
+NEEDED = ("worth", "fresh", "seconds", "reference_seconds", "reference_fresh")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class Run:
         name: of the kind.
         of: what choices are judged by.
         levels: what costs nothing.
+        device: kind of the device whose seconds these are.
         worth: what the choice of each search is worth after each evaluation; NaN for nothing.
         seconds: that the search had taken by then, trainings among them.
     """
@@ -45,6 +46,7 @@ class Run:
     name: str
     of: str
     levels: dict[str, float]
+    device: str
     worth: Float[np.ndarray, "searches evaluations"]
     seconds: Float[np.ndarray, "searches evaluations"]
 
@@ -88,15 +90,24 @@ def run_compare(
         for run, folder in zip(runs, config.runs, strict=True)
     ]
     for run in runs:
-        if (run.of, run.levels.keys()) != (runs[0].of, runs[0].levels.keys()):
+        if run.of != runs[0].of:
             cure = f"compare searches that are judged by {runs[0].of}"
             raise InputError("runs", f"{run.name}, judged by {run.of}", cure)
+        for level in ("best_there_is", "random"):
+            if run.levels[level] != runs[0].levels[level]:
+                got = f"{run.name}, where {level} is {run.levels[level]:.2f}"
+                cure = f"compare searches of one space: of the first {runs[0].levels[level]:.2f}"
+                raise InputError("runs", got, cure)
+        if run.device != runs[0].device:
+            cure = f"compare seconds of one kind of device: of the first {runs[0].device}"
+            raise InputError("runs", f"{run.name} on {run.device}", cure)
     entries = compare_entries(runs, config.budgets)
     summary = {
         "experiment": NAME,
         "command": command,
         "of": runs[0].of,
-        "training_seconds": config.training_seconds or look_seconds(runs[0].of),
+        "device": runs[0].device,
+        "training_seconds": config.training_seconds,
         "entries": entries,
     }
     # That of as many random ones as a search evaluates: the same for none but equal searches.
@@ -124,30 +135,37 @@ def read_run(folder: Path, training_seconds: float | None) -> Run:
         InputError: no finished search, nothing that its choices are judged by, or a table was read
             and it is not known what a training takes.
     """
-    if not all((folder / name).is_file() for name in (SUMMARY, CONFIG, HISTORY)):
+    files = (SUMMARY, CONFIG, ENVIRONMENT, HISTORY)
+    if not all((folder / name).is_file() for name in files):
         raise InputError("runs", str(folder), "give the folder of a finished search")
     summary, config = read_json(folder / SUMMARY), read_json(folder / CONFIG)["config"]
     with np.load(folder / HISTORY) as file:
         if not set(NEEDED) <= set(file.files):
             cure = "run its command again: rows are kept, the history is written anew"
             raise InputError("runs", f"{folder}, of an older version", cure)
-        worth, fresh, seconds, reference = (file[name] for name in NEEDED)
+        worth, fresh, seconds, reference, references = (file[name] for name in NEEDED)
     if not summary["levels"]:
         cure = "give searches of a space whose accuracies are known"
         raise InputError("runs", f"{folder}, judged by its score", cure)
-    if training_seconds is None:
-        training_seconds = look_seconds(summary["of"])
     selects = config["select"] is not None
-    tables = sum(goal.startswith(TABLE) for goal in config["goals"])
-    if (tables or selects) and training_seconds is None:
-        cure = f"say what a training takes: {folder} reads accuracies of trained networks"
+    looked = [goal.removeprefix(TABLE) for goal in config["goals"] if goal.startswith(TABLE)]
+    kind = device_kind(folder)
+    prices = {
+        truth: look_seconds(truth, kind) if training_seconds is None else training_seconds
+        for truth in (*looked, *([config["select"]] if selects else ()))
+    }
+    unknown = [truth for truth, price in prices.items() if price is None]
+    if unknown:
+        cure = f"say what a training takes on {kind}: {folder} reads {unknown[0]}"
         raise InputError("training_seconds", None, cure)
-    taken = np.cumsum(seconds + (fresh * training_seconds if tables else 0.0), axis=1) + reference
+    # Goals of one table are trained for once.
+    price = max((prices[truth] or 0.0 for truth in looked), default=0.0)
+    taken = np.cumsum(seconds + price * fresh, axis=1) + reference + price * references
     name = f"{config['algorithm']}, {' + '.join(config['goals'])}"
     if selects:
-        taken = taken + config["finalists"] * training_seconds
+        taken = taken + config["finalists"] * (prices[config["select"]] or 0.0)
         name += f", best of {config['finalists']} trained"
-    return Run(name, summary["of"], summary["levels"], worth, taken)
+    return Run(name, summary["of"], summary["levels"], kind, worth, taken)
 
 
 def apart(totals: Iterable[float]) -> list[float]:
@@ -173,53 +191,86 @@ def apart(totals: Iterable[float]) -> list[float]:
     return [*kept[:-1], longest] if kept and longest < 1.5 * kept[-1] else kept
 
 
-def look_seconds(of: str) -> float | None:
+def device_kind(folder: Path) -> str:
+    """Says on what kind of device a run was computed.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Its kind.
+
+    Raises:
+        InputError: the run does not say.
+    """
+    made = read_json(folder / ENVIRONMENT)
+    if not isinstance(made.get("device"), dict):
+        raise InputError("runs", str(folder), "give the folder of a finished search")
+    return str(made["device"].get("kind"))
+
+
+def look_seconds(truth: str, kind: str = "cpu") -> float | None:
     """Says what an accuracy of a table took.
 
     Args:
-        of: what choices are judged by, such as ``digits201/test``.
+        truth: the table and its column, such as ``digits201/test``.
+        kind: of the device that its price is asked for.
 
     Returns:
-        Seconds on one CPU core, of all trainings that it is the mean of; None for tables that do
-        not come with the package.
+        Seconds on one CPU core, of all trainings that an accuracy is the mean of, with their tests;
+        None for tables that do not come with the package, and for other devices.
 
     Example:
         >>> look_seconds("cifar10/test/200")
     """
     tables = {"digits201": load_digits201, "digits_vit": load_digits_vit}
-    load = tables.get(of.split("/")[0])
-    return None if load is None else load().trainings.seconds_a_subject
+    load = tables.get(truth.split("/")[0])
+    return None if load is None or kind != "cpu" else load().trainings.seconds_a_subject
 
 
 def compare_entries(runs: list[Run], budgets: Iterable[float]) -> list[dict[str, Any]]:
-    """Says what each kind of search chooses at the end, and within each budget.
+    """Says what each kind of search chooses at equal evaluations, and within each budget.
 
     Args:
         runs: the searches.
         budgets: seconds; none for what runs took in the mean, where that is :func:`apart`.
 
     Returns:
-        An entry for each kind and budget; without a budget for all evaluations. Mean and standard
-        deviation are over the searches that had chosen anything by then.
+        For each kind an entry after as many evaluations as the shortest of all runs has, ``whole``,
+        and one for each budget. Mean and standard deviation are over the searches that had chosen
+        anything by then.
     """
     totals = [float(run.seconds[:, -1].mean()) for run in runs]
     asked = sorted(set(budgets)) or apart(totals)
+    common = min(run.worth.shape[1] for run in runs)
     entries = []
-    for run, total in zip(runs, totals, strict=True):
-        for budget in (None, *asked):
-            values = run.worth[:, -1] if budget is None else run.at(budget)
-            done = run.seconds.shape[1] if budget is None else (run.seconds <= budget).sum(1).mean()
-            known = values[np.isfinite(values)]
-            entries.append({
-                "search": run.name,
-                "budget_seconds": total if budget is None else budget,
-                "whole": budget is None,
-                "evaluations": float(done),
-                "searches": len(values),
-                "chose": len(known),
-                "mean": float(known.mean()) if len(known) else None,
-                "standard_deviation": number_or_none(known.std(ddof=1)) if len(known) > 1 else None,
-                "lowest": float(known.min()) if len(known) else None,
-                "highest": float(known.max()) if len(known) else None,
-            })
+    for run in runs:
+        seconds = float(run.seconds[:, common - 1].mean())
+        entries.append(_entry(run, run.worth[:, common - 1], common, seconds, whole=True))
+        for budget in asked:
+            done = float((run.seconds <= budget).sum(axis=1).mean())
+            entries.append(_entry(run, run.at(budget), done, budget, whole=False))
     return entries
+
+
+def _entry(
+    run: Run,
+    values: Float[np.ndarray, " searches"],
+    evaluations: float,
+    seconds: float,
+    *,
+    whole: bool,
+) -> dict[str, Any]:
+    known = values[np.isfinite(values)]
+    return {
+        "search": run.name,
+        "budget_seconds": seconds,
+        "whole": whole,
+        "evaluations": float(evaluations),
+        "searches": len(values),
+        "chose": len(known),
+        "mean": float(known.mean()) if len(known) else None,
+        "standard_deviation": number_or_none(known.std(ddof=1)) if len(known) > 1 else None,
+        "lowest": float(known.min()) if len(known) else None,
+        "highest": float(known.max()) if len(known) else None,
+    }

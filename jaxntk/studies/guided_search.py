@@ -132,7 +132,8 @@ def search_in_step(config: SearchOptions, searchable: Searchable, console: Conso
     most = config.evaluations
     whole = [np.concatenate(each, axis=1)[:, :most] for each in (archs, told, fresh, seconds)]
     paid = sum(scores.seconds(arch) for arch in forms.values())
-    return Searched(whole[0], whole[1], whole[2], whole[3], np.array(paid, np.float64))
+    costs = np.array(paid, np.float64), np.array(len(forms), np.int32)
+    return Searched(whole[0], whole[1], whole[2], whole[3], *costs)
 
 
 def _reference(

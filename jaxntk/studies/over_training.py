@@ -97,6 +97,7 @@ def make_study(
         valid,
         truth,
         run_folder.digest_of(seen, truth),
+        seen,
     )
     _ = study.steps_an_epoch
     return study

@@ -69,6 +69,7 @@ class OverTraining:
         valid: images and labels to validate on; None where there are none.
         truth: accuracies of the cells after full training, in percent.
         digest: SHA-256 of all images, labels and accuracies.
+        images_digest: of images and labels alone.
         filled_to: cells that every chunk is filled up to with copies; None for the size of the
             first chunk.
     """
@@ -80,6 +81,7 @@ class OverTraining:
     valid: tuple[jax.Array, jax.Array] | None
     truth: Float[np.ndarray, " num"]
     digest: str
+    images_digest: str
     filled_to: int | None = None
 
     @property

@@ -1,6 +1,6 @@
 """The configuration of the pruning of a NAS-Bench-201 supernet by kernels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from jaxntk.data import digits201
@@ -9,6 +9,9 @@ from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
 from jaxntk.studies.config import ScoreConfig, validate_scoring
 from jaxntk.studies.search_options import check_weights
+
+UNUSED = ("num_archs", "arch_seed", "metrics")
+"""Fields of other studies of cells that mean nothing here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,10 @@ def validate_prune(config: PruneConfig) -> None:
         raise InputError("archs", list(config.archs), "give none: every cell is in the supernet")
     if config.tile is not None:
         raise InputError("tile", config.tile, "give none: a supernet stores no statistics")
+    for field in fields(config):
+        if field.name in UNUSED and getattr(config, field.name) != field.default:
+            cure = "leave it out: a pruning draws no cells and reads its goals only"
+            raise InputError(field.name, getattr(config, field.name), cure)
     if config.searches < 1:
         raise InputError("searches", config.searches, "give at least 1")
     if config.truth not in digits201.TRUTHS:

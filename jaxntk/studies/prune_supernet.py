@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +17,11 @@ import scipy.stats
 from jaxtyping import Bool, Float64, Int
 from rich.console import Console
 
+from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score, evaluate
 from jaxntk.networks.nasbench201 import BatchNormMode
 from jaxntk.networks.nasbench201_supernet import Supernet
+from jaxntk.networks.precision import check_x64
 from jaxntk.results.prune_plot import prune_figure, prune_table
 from jaxntk.results.publish import Publication
 from jaxntk.results.rows import append_row
@@ -28,7 +30,6 @@ from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.job import Job
 from jaxntk.studies.job import prepare as prepare_job
-from jaxntk.studies.memory_plan import check_memory
 from jaxntk.studies.progress import track
 from jaxntk.studies.prune_config import PruneConfig, validate_prune
 from jaxntk.studies.scoring import CompiledKernel, compile_program, kernel_program
@@ -41,6 +42,8 @@ FIGURE, TABLE = "prune_supernet.png", "prune_supernet.csv"
 KEYS = ("search", "supernet", "init_seed")
 """Fields that identify a row."""
 PRUNING = pruning(nasbench201.NUM_EDGES, len(nasbench201.OPS))
+SUPERNETS = nasbench201.NUM_EDGES * sum(range(2, len(nasbench201.OPS) + 1))
+"""Whose kernels a pruning asks for."""
 
 Mask = Bool[np.ndarray, "6 5"]
 ScoresOf = Callable[[Bool[np.ndarray, "candidates 6 5"]], Float64[np.ndarray, " candidates"]]
@@ -76,6 +79,7 @@ def prepare(config: PruneConfig) -> Prunable:
         InputError: anything wrong with the configuration, the table or the data.
     """
     validate_prune(config)
+    check_x64(config.dtype)
     job = prepare_job(config)
     look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
     worth = look_up(nasbench201.enumerate_space())
@@ -99,24 +103,37 @@ def written(mask: Mask) -> str:
     return "-".join("".join(str(op) for op in np.flatnonzero(kept)) for kept in mask)
 
 
-def prune(scores_of: ScoresOf) -> list[Mask]:
+class Pruned(NamedTuple):
+    """How a supernet was pruned.
+
+    Args:
+        masks: what was left after each round, from all operations to one on each edge.
+        blind: rounds in which every score failed, so that nothing was decided by scores.
+    """
+
+    masks: list[Mask]
+    blind: int
+
+
+def prune(scores_of: ScoresOf) -> Pruned:
     """Prunes a supernet.
 
     Args:
         scores_of: of supernets; not finite where a score failed.
 
     Returns:
-        What was left after each round, from all operations to one on each edge.
+        What was left after each round.
     """
-    mask = PRUNING.init()
+    mask, blind = PRUNING.init(), 0
     path = [np.asarray(mask)]
     for _ in range(PRUNING.rounds):
         masks, wanted = (np.asarray(each) for each in PRUNING.ask(mask))
         told = np.full(len(masks), np.nan)
         told[wanted] = scores_of(masks[wanted])
+        blind += not np.isfinite(told).any()
         mask = PRUNING.tell(mask, jnp.asarray(told, jnp.float32))
         path.append(np.asarray(mask))
-    return path
+    return Pruned(path, blind)
 
 
 def told_of(
@@ -151,9 +168,7 @@ def compute(prunable: Prunable, out: Path, console: Console) -> None:
     path, config = out / run_folder.SCORES, prunable.config
     rows = dict(run_folder.rows_by_key(path, KEYS))
     kernels: list[CompiledKernel] = []
-    edges, ops = PRUNING.init().shape
-    rounds = [edges * left for left in range(ops, 1, -1)]
-    steps = iter(track(range(config.searches * sum(rounds)), "supernets", console))
+    steps = iter(track(range(config.searches * SUPERNETS), "supernets", console))
 
     def scores_of(search: int, masks: Bool[np.ndarray, "candidates 6 5"]) -> Any:
         for mask in masks:
@@ -184,7 +199,9 @@ def _compiled(prunable: Prunable, console: Console) -> CompiledKernel:
     program = kernel_program(network, job.settings, job.batch.x.shape)
     estimate = program.estimate()
     console.print(f"memory, estimated from shapes: {estimate}", highlight=False)
-    check_memory(estimate.peak.total, estimate.available, len(job.batch.x))
+    if estimate.available is not None and estimate.peak.total > estimate.available:
+        got = f"{config.num_images} images, which need {estimate}"
+        raise InputError("num_images", got, "give fewer: a supernet's kernel has no tiles")
     console.print("compiling the kernel, once for all supernets ...", highlight=False)
     return compile_program(program, job.batch.x)
 
@@ -249,42 +266,45 @@ def summarize(prunable: Prunable, rows: Rows, console: Console) -> dict[str, Any
         prune(lambda masks, search=search: _told(prunable, rows, search, masks))
         for search in range(config.searches)
     ]
-    asked = len(rows) // config.searches
-    levels = levels_of(prunable.worth, params, asked, config.init_seed)
+    levels = levels_of(prunable.worth, params, SUPERNETS, config.init_seed)
     entries = [
-        _entry(search, path[-1], prunable.worth, rows, levels["best_there_is"])
+        _entry(search, path, prunable.worth, rows, levels["best_there_is"])
         for search, path in enumerate(paths)
     ]
-    accuracies = np.array([entry["accuracy"] for entry in entries])
+    known = np.array([e["accuracy"] for e in entries if e["accuracy"] is not None])
     every = [Score.from_json(each) for row in rows.values() for each in row["metrics"].values()]
     return {
         "goals": list(config.goals),
         "searches": entries,
-        "mean": float(accuracies.mean()),
-        "standard_deviation": float(accuracies.std(ddof=1)) if len(entries) > 1 else None,
+        "searches_without_score": len(entries) - len(known),
+        "mean": float(known.mean()) if len(known) else None,
+        "standard_deviation": float(known.std(ddof=1)) if len(known) > 1 else None,
         "of": config.truth,
         "levels": levels,
-        "kernels_a_search": asked,
+        "supernets_a_search": SUPERNETS,
+        "kernels_a_search": SUPERNETS * config.num_inits,
         "scores_failed": sum(not score.valid for score in every),
         "scores_told": len(every),
-        "rounds_survived": np.mean([np.sum(path, axis=0) for path in paths], axis=0).tolist(),
+        "pruned_in_round": np.mean([np.sum(p.masks, axis=0) for p in paths], axis=0).tolist(),
     }
 
 
 def _entry(
     search: int,
-    left: Mask,
+    path: Pruned,
     worth: Float64[np.ndarray, " space"],
     rows: Rows,
     best: float,
 ) -> dict[str, Any]:
-    arch: Int[np.ndarray, "6"] = np.asarray(PRUNING.result(jnp.asarray(left)))
-    accuracy = float(worth[nasbench201.index_of(arch)])
+    arch: Int[np.ndarray, "6"] = np.asarray(PRUNING.result(jnp.asarray(path.masks[-1])))
+    # What no score decided is no choice.
+    accuracy = None if path.blind else float(worth[nasbench201.index_of(arch)])
     return {
         "arch": nasbench201.decode(arch),
         "ops": nasbench201.format_ops(arch),
         "accuracy": accuracy,
-        "regret": best - accuracy,
+        "regret": None if accuracy is None else best - accuracy,
+        "rounds_without_score": path.blind,
         "seconds": sum(row["seconds"] for row in rows.values() if row["search"] == search),
     }
 
@@ -297,11 +317,11 @@ def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
         summary: of :func:`summarize`.
 
     Returns:
-        The cells, and for how many rounds operations survived.
+        The cells, and in which round operations were pruned.
     """
     return Publication(
         tables={TABLE: summary["searches"]},
-        figures={FIGURE: prune_figure(summary["rounds_survived"], len(summary["searches"]))},
+        figures={FIGURE: prune_figure(summary["pruned_in_round"], len(summary["searches"]))},
         shown=[prune_table(summary)],
     )
 

@@ -64,7 +64,7 @@ def run_preset(
         options = tyro.cli(presets, description=description)
     else:
         options = tyro.extras.overridable_config_cli(dict(presets), description=description)
-    if getattr(options.config, "dtype", None) == "float64":
+    if getattr(options.config, "dtype", None) in ("float64", "mixed"):
         jax.config.update("jax_enable_x64", True)
     command = shlex.join(["python", *sys.argv])
     study = partial(run, options.config, options.out, command=command, console=Console())

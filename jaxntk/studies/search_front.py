@@ -1,4 +1,4 @@
-"""Score against cost: what searches have seen that nothing beats in both."""
+"""The Pareto front of score against FLOPs among what searches have seen."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from jaxntk.studies.searchable import Searchable, Searched
 def seen_entries(searchable: Searchable, found: Searched) -> list[dict[str, Any]]:
     """Lists everything that any search has scored, and whether it is on the front.
 
-    The front holds what no other one beats: none has at least its score at fewer FLOPs, or more at
-    as many.
+    The Pareto front holds what no other one dominates: none has at least its score at fewer FLOPs,
+    or more at as many.
 
     Args:
         searchable: the space.
@@ -22,19 +22,21 @@ def seen_entries(searchable: Searchable, found: Searched) -> list[dict[str, Any]
 
     Returns:
         An entry for each architecture with a valid score, by rising FLOPs; of architectures that
-        share a score the first that was asked for.
+        share a score the one of fewest FLOPs.
     """
     genes = found.archs.shape[-1]
     flat, told = found.archs.reshape(-1, genes), found.scores.reshape(-1)
-    first: dict[str, int] = {}
-    for at in np.flatnonzero(np.isfinite(told)):
-        first.setdefault(searchable.scores.form(flat[at]), int(at))
-    if not first:
+    valid = np.isfinite(told)
+    if not valid.any():
         return []
-    places = list(first.values())
-    archs, scores = flat[places], told[places]
+    archs, scores = flat[valid], told[valid]
     costs = searchable.costs(archs)
     params, flops = np.asarray(costs.params), np.asarray(costs.flops)
+    cheapest: dict[str, int] = {}
+    for at in np.lexsort((params, flops)):
+        cheapest.setdefault(searchable.scores.form(archs[at]), int(at))
+    kept = list(cheapest.values())
+    archs, scores, params, flops = archs[kept], scores[kept], params[kept], flops[kept]
     # Places, not numbers: scores may be closer together than float32 tells apart.
     ranks = np.stack([_places(scores), _places(-flops)], axis=1)
     front = np.asarray(pareto_front(jnp.asarray(ranks, jnp.float32)))

@@ -73,6 +73,7 @@ def search_report(
         "of": searchable.of,
         "levels": levels,
         "architectures_scored": searchable.scores.scored,
+        "architectures_from_cache": searchable.scores.adopted,
         "scores_failed": int((~np.isfinite(found.scores)).sum()),
         "scores_told": found.scores.size,
         "seconds_of_this_call": seconds,

@@ -45,7 +45,12 @@ class Scores(Protocol):
 
     @property
     def scored(self) -> int:
-        """How many were computed."""
+        """How many were scored."""
+        ...
+
+    @property
+    def adopted(self) -> int:
+        """How many of these another run had scored."""
         ...
 
 
@@ -179,6 +184,7 @@ class Searched(NamedTuple):
         fresh: whether the same search had not asked for it, or for its like, before.
         seconds: that scoring them took, 0 for what is not fresh.
         reference_seconds: that scoring the architectures took among which ranks are taken.
+        reference_fresh: how many of these there are that do not share their scores.
     """
 
     archs: Int[np.ndarray, "searches evaluations genes"]
@@ -186,3 +192,4 @@ class Searched(NamedTuple):
     fresh: Bool[np.ndarray, "searches evaluations"]
     seconds: Float64[np.ndarray, "searches evaluations"]
     reference_seconds: Float64[np.ndarray, ""]
+    reference_fresh: Int[np.ndarray, ""]

@@ -50,6 +50,11 @@ class SharedScores:
         """Architectures that were scored, by whichever process."""
         return len(self._known)
 
+    @property
+    def adopted(self) -> int:
+        """Architectures that this process took from the cache."""
+        return self._scores.adopted
+
     def form(self, arch: Int[np.ndarray, " genes"]) -> str:
         """Names what is scored once.
 

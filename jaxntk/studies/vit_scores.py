@@ -3,6 +3,7 @@
 A row of ``scores.jsonl`` is one architecture and one kernel.
 """
 
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,23 @@ from jaxntk.data.reduced import some_classes
 from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score
 from jaxntk.networks.precision import check_x64
-from jaxntk.studies.row_store import RowStore
+from jaxntk.studies.config import LOCATIONS
+from jaxntk.studies.row_store import ADOPTED, RowStore
 from jaxntk.studies.run_folder import digest_of
-from jaxntk.studies.search_options import TABLE
+from jaxntk.studies.search_options import TABLE, SearchOptions
 from jaxntk.studies.searchable import LookUp
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from jaxntk.studies.vit_scoring import scores_of
 from jaxntk.studies.vit_search_config import VitGoal, VitSearchConfig
-from jaxntk.studies.vit_spaces import AUTOFORMERS, TransformerSpace
+from jaxntk.studies.vit_spaces import AUTOFORMERS, PIT, TransformerSpace
 
 KEYS = ("arch", "kernel")
 """Fields that identify a row."""
-OF_SCORES = (
-    *("space", "data", "image_size", "num_images", "batch_classes", "batch_seed", "split"),
-    *("outputs", "dtype", "matmul_precision", "tile", "num_shape_classes", "init_seed"),
-    "feature_seed",
+NOT_OF_SCORES = (
+    *("truth", "patch_size", "num_shape_classes", *LOCATIONS),
+    *(field.name for field in fields(SearchOptions)),
 )
-"""Fields that a score depends on, with patches and metrics."""
+"""Fields that no row depends on as they are: rows are of one kernel, with all metrics."""
 
 
 def look_up(truth: str) -> LookUp:
@@ -48,6 +49,23 @@ def look_up(truth: str) -> LookUp:
     """
     table, split = load_digits_vit(), truth.split("/")[1]
     return lambda archs: table.accuracy(archs, split)
+
+
+def settings_of_rows(config: VitSearchConfig) -> dict[str, Any]:
+    """Lists the settings that rows of transformers depend on, images apart.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        JSON values by name; the same for all searches that may share their rows.
+    """
+    asked = config.to_json()
+    settings = {name: value for name, value in asked.items() if name not in NOT_OF_SCORES}
+    settings["patch_size"] = config.patch
+    if config.space == PIT:
+        settings["num_shape_classes"] = config.num_shape_classes
+    return settings
 
 
 class VitScores:
@@ -103,9 +121,8 @@ class VitScores:
         for how in config.variants.values():
             self._kernels.look(self.space.family, None if how is None else how.map)
         self._found: dict[str, dict[str, dict[str, Any]]] = {}
-        about = {name: getattr(config, name) for name in OF_SCORES}
-        about |= {"patch_size": config.patch, "metrics": sorted(config.metrics)}
-        self._store = RowStore(out, KEYS, config.cache, about | {"data_sha256": self.digest})
+        about = settings_of_rows(config) | {"data_sha256": self.digest}
+        self._store = RowStore(out, KEYS, config.cache, about)
 
     def _check_labels(self) -> None:
         """Refuses alignment with labels that are all different.
@@ -141,6 +158,11 @@ class VitScores:
     def scored(self) -> int:
         """Architectures whose kernels were computed, by this run or by one before it."""
         return len(self._found)
+
+    @property
+    def adopted(self) -> int:
+        """Architectures of which another run has computed a kernel, read from the cache."""
+        return sum(any(ADOPTED in row for row in rows.values()) for rows in self._found.values())
 
     def form(self, arch: Int[np.ndarray, " genes"]) -> str:
         """Names an architecture whatever its dormant genes.
@@ -195,7 +217,7 @@ class VitScores:
         own = self.space.canonical(arch[None])[0]
         counts = self.costs(own[None])
         every = scores_of(
-            self._kernels, self.space.family, own, missing, self._batch.y, config.metrics
+            self._kernels, self.space.family, own, missing, self._batch.y, tuple(METRICS)
         )
         for found in every:
             row = {

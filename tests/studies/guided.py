@@ -41,6 +41,10 @@ class Remembered:
         return 1.0 + int(arch[0])
 
     @property
+    def adopted(self):
+        return 0
+
+    @property
     def scored(self):
         return len(self.known)
 

@@ -14,8 +14,11 @@ from jaxntk.errors import InputError
 from jaxntk.results.rows import read_json, read_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import cell_scores, row_store
+from jaxntk.studies.cell_scores import settings_of_rows
 from jaxntk.studies.cell_search import run_cell_search
 from jaxntk.studies.cell_search_config import CellSearchConfig, Goal, validate_cell_search
+from jaxntk.studies.config import LOCATIONS
+from jaxntk.studies.search_options import SearchOptions
 from tests.shared_programs import shared_programs
 from tests.tiny_runs import OVER_TRAINING
 
@@ -203,8 +206,13 @@ def test_a_second_run_scores_nothing_that_a_first_one_has_scored(whole, tmp_path
     config = dataclasses.replace(KERNEL, score_cache=str(tmp_path / "cache"))
     first = run(tmp_path / "first", config)
     monkeypatch.setattr(cell_scores, "compile_programs", None)
-    other = dataclasses.replace(config, evaluations=3)
+    # Another truth, and one of its goals, ask for nothing else.
+    other = dataclasses.replace(config, evaluations=3, truth="digits201/valid")
     second = run(tmp_path / "second", other)
+    assert first["architectures_from_cache"] == 0
+    assert second["architectures_from_cache"] == second["architectures_scored"] > 0
+    one = run(tmp_path / "one", dataclasses.replace(config, goals=("loss_sum@1",), evaluations=2))
+    assert one["architectures_from_cache"] == one["architectures_scored"] > 0
     for name, wanted in history(out).items():
         np.testing.assert_array_equal(history(tmp_path / "first")[name], wanted)
         np.testing.assert_array_equal(history(tmp_path / "second")[name], wanted[:, :3])
@@ -214,6 +222,62 @@ def test_a_second_run_scores_nothing_that_a_first_one_has_scored(whole, tmp_path
     elsewhere = dataclasses.replace(other, outputs="trace")
     with pytest.raises(TypeError, match="not callable"):
         run(tmp_path / "third", elsewhere)
+
+
+CHANGES = {
+    "num_images": 9,
+    "batch": "balanced",
+    "batch_seed": 1,
+    "split": "valid",
+    "channels": 3,
+    "cells_per_stage": 2,
+    "initializer": "he_normal",
+    "outputs": "trace",
+    "parameters": "all",
+    "dtype": "float64",
+    "matmul_precision": "high",
+    "tile": 4,
+    "batch_norms": ("batch",),
+    "recipe": "nasbench201",
+    "batch_size": 100,
+    "learning_rate": 0.5,
+    "augmentation": "none",
+    "pad": 2,
+    "train_images": 300,
+    "validation_images": 5,
+    "image_size": 4,
+    "seed": 1,
+    "chunk": 3,
+    "strategy": "vmap",
+    "data": "digits",
+}
+"""Every field that a row depends on, with another value."""
+SAME = {
+    "truth": "digits201/valid",
+    "goals": ("trace@1",),
+    "metrics": ("mean",),
+    "epochs": (0, 5),
+    "num_archs": 3,
+    "arch_seed": 1,
+    "num_seeds": 2,
+    "archs": ("000000",),
+}
+"""Fields that no row depends on, beside where files lie and what a search is told."""
+
+
+def test_rows_are_shared_by_what_they_depend_on_and_nothing_else():
+    kept = settings_of_rows(KERNEL)
+    for name, value in CHANGES.items():
+        assert settings_of_rows(dataclasses.replace(KERNEL, **{name: value})) != kept, name
+    for name, value in SAME.items():
+        assert settings_of_rows(dataclasses.replace(KERNEL, **{name: value})) == kept, name
+    others = {field.name for field in dataclasses.fields(SearchOptions)} | set(LOCATIONS)
+    named = set(CHANGES) | set(SAME) | others | {"schedule_epochs"}
+    assert {field.name for field in dataclasses.fields(CellSearchConfig)} == named
+    # A cosine looks ahead, a constant rate does not.
+    cosine = dataclasses.replace(KERNEL, recipe="nasbench201")
+    longer = dataclasses.replace(cosine, goals=("lga@5",))
+    assert settings_of_rows(longer) != settings_of_rows(cosine)
 
 
 def test_accuracy_on_images_that_are_not_there_is_refused(tmp_path):

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from jaxntk.data.digits201 import load_digits201
 from jaxntk.errors import InputError
-from jaxntk.results.rows import read_json
+from jaxntk.results.rows import read_json, write_json_atomic
 from jaxntk.studies.compare_config import CompareConfig
 from jaxntk.studies.compare_searches import look_seconds, read_run, run_compare
 from jaxntk.studies.guided_search import run_guided_search
-from tests.studies.guided import OPTIONS, Remembered, searchable, worth
+from tests.studies.guided import EVERYTHING, OPTIONS, Remembered, searchable, worth
 
 
 def search(out, space=None, **changes):
@@ -76,6 +76,7 @@ def test_our_own_tables_know_what_a_look_took():
     assert look_seconds("digits201/test") == pytest.approx(wanted)
     assert look_seconds("digits_vit/valid") > 0
     assert look_seconds("cifar10/test/200") is None
+    assert look_seconds("digits201/test", "NVIDIA H200") is None
 
 
 def test_finalists_are_trained(tmp_path):
@@ -83,6 +84,28 @@ def test_finalists_are_trained(tmp_path):
     run = read_run(tmp_path / "run", 2.0)
     np.testing.assert_allclose(run.seconds, np.cumsum(kept["seconds"], axis=1) + 6.0)
     assert run.name.endswith("best of 3 trained")
+
+
+def test_the_reference_of_a_table_is_trained_too(tmp_path):
+    free = Remembered(worth, lambda archs: -worth(archs))
+    free.seconds = lambda arch: 0.0
+    kept = search(
+        tmp_path / "run", searchable(free), goals=("table:accuracy", "params"), reference=7
+    )
+    looks = kept["reference_fresh"] + kept["fresh"].sum(axis=1)
+    assert 0 < kept["reference_fresh"] <= 7
+    run = read_run(tmp_path / "run", 3.0)
+    np.testing.assert_allclose(run.seconds[:, -1], 3.0 * looks)
+
+
+def test_evaluations_are_equal(tmp_path):
+    kept = search(tmp_path / "long", evaluations=12)
+    search(tmp_path / "short", evaluations=5, goals=("another",))
+    summary, _ = compare(tmp_path / "out", tmp_path / "long", tmp_path / "short", budgets=(1e6,))
+    whole = [entry for entry in summary["entries"] if entry["whole"]]
+    assert [entry["evaluations"] for entry in whole] == [5, 5]
+    assert whole[0]["mean"] == pytest.approx(np.nanmean(kept["worth"][:, 4]))
+    assert whole[0]["budget_seconds"] == pytest.approx(kept["seconds"][:, :5].sum(axis=1).mean())
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
@@ -97,11 +120,18 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     search(tmp_path / "table", goals=("table:accuracy",))
     search(tmp_path / "other", searchable(of="another"))
     search(tmp_path / "score", searchable(truth=None))
+    search(tmp_path / "small", searchable(everything=EVERYTHING[:5]))
+    search(tmp_path / "gpu")
+    made = read_json(tmp_path / "gpu" / "environment.json")
+    made["device"]["kind"] = "NVIDIA H200"
+    write_json_atomic(tmp_path / "gpu" / "environment.json", made)
     cases = [
         ((tmp_path / "nothing",), {}, "runs: got .*nothing; give the folder of a finished"),
         ((tmp_path / "table",), {}, "training_seconds"),
         ((tmp_path / "run", tmp_path / "other"), {}, "judged by another"),
         ((tmp_path / "score",), {}, "judged by its score"),
+        ((tmp_path / "run", tmp_path / "small"), {}, "where best_there_is is"),
+        ((tmp_path / "run", tmp_path / "gpu"), {}, "of one kind of device"),
         ((tmp_path / "run", tmp_path / "run"), {}, "none twice"),
         ((), {}, "at least one folder"),
         ((tmp_path / "run",), {"budgets": (0.0,)}, "budgets"),

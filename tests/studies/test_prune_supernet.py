@@ -52,7 +52,7 @@ def whole(tmp_path_factory):
 def test_four_rounds_ask_for_each_operation_that_is_left(whole):
     out, summary = whole
     rows = read_rows(out / "scores.jsonl")
-    assert summary["kernels_a_search"] == ASKED
+    assert summary["kernels_a_search"] == summary["supernets_a_search"] == ASKED
     assert len(rows) == 2 * ASKED
     sizes = [sum(len(edge) for edge in row["supernet"].split("-")) for row in rows[:ASKED]]
     assert sizes == [29] * 30 + [23] * 24 + [17] * 18 + [11] * 12
@@ -122,9 +122,23 @@ def test_a_supernet_that_fails_is_worse_than_any_other():
 
 
 def test_more_convolutions_survive_where_they_are_what_counts():
-    path = prune(lambda masks: masks[:, :, 3].sum(axis=1).astype(float))
-    assert len(path) == 5
-    np.testing.assert_array_equal(path[-1], np.eye(5, dtype=bool)[[3] * 6])
+    masks, blind = prune(lambda masks: masks[:, :, 3].sum(axis=1).astype(float))
+    assert (len(masks), blind) == (5, 0)
+    np.testing.assert_array_equal(masks[-1], np.eye(5, dtype=bool)[[3] * 6])
+
+
+def test_what_no_score_decided_is_no_choice():
+    def late(masks):
+        """Fails as long as an edge has more than three operations."""
+        few = masks.sum(axis=(1, 2)) <= 18
+        return np.where(few, masks[:, :, 3].sum(axis=1), np.nan)
+
+    assert prune(lambda masks: np.full(len(masks), np.nan)).blind == 4
+    assert prune(late).blind == 2
+    path = prune(late)
+    entry = prune_supernet._entry(0, path, np.zeros(15625), {}, 90.0)
+    assert entry["accuracy"] is entry["regret"] is None
+    assert entry["rounds_without_score"] == 2
 
 
 @pytest.mark.parametrize(
@@ -137,6 +151,8 @@ def test_more_convolutions_survive_where_they_are_what_counts():
         ({"searches": 0}, "searches"),
         ({"archs": ("000000",)}, "archs"),
         ({"tile": 4}, "tile"),
+        ({"num_archs": 7}, "num_archs: got 7; leave it out"),
+        ({"metrics": ("trace",)}, "metrics"),
         ({"truth": "digits201/all"}, "truth"),
         ({"num_inits": 0}, "num_inits"),
     ],

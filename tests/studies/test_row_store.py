@@ -1,12 +1,16 @@
 """Rows that runs share: who reads what, and what is left when something is lost."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from jaxntk.errors import InputError
 from jaxntk.results.rows import read_rows
+from jaxntk.studies import row_store
 from jaxntk.studies.row_store import RowStore
+from tests.tiny_runs import REPOSITORY
 
 KEYS = ("arch", "seed")
 
@@ -29,19 +33,71 @@ def test_a_later_run_takes_what_an_earlier_one_computed(tmp_path):
     assert second.rows == {}
     assert second.adopt(("a", 0))
     assert not second.adopt(("b", 0))
-    assert read_rows(tmp_path / "second" / "scores.jsonl") == [row("a")]
+    adopted = row("a") | {"from_cache": True}
+    assert read_rows(tmp_path / "second" / "scores.jsonl") == [adopted]
     second.adopt(("a", 0))
     assert len(read_rows(tmp_path / "second" / "scores.jsonl")) == 1
     # It stays whole without the cache.
-    assert store(tmp_path, "second", cache=None).rows == {("a", 0): row("a")}
+    assert store(tmp_path, "second", cache=None).rows == {("a", 0): adopted}
 
 
 def test_other_settings_share_nothing(tmp_path):
     store(tmp_path, "first").add(row("a"))
-    assert not store(tmp_path, "second", {"images": 16}).adopt(("a", 0))
+    other = store(tmp_path, "second", {"images": 16})
+    assert not other.adopt(("a", 0))
+    other.add(row("a"))
     abouts = [json.loads(file.read_text()) for file in tmp_path.glob("cache/*/about.json")]
     assert sorted(about["images"] for about in abouts) == [8, 16]
-    assert {"jax", "jaxntk", "platform"} <= set(abouts[0])
+    assert {"code_sha256", "versions", "device"} <= set(abouts[0])
+
+
+def test_another_code_shares_nothing(tmp_path, monkeypatch):
+    store(tmp_path, "first").add(row("a"))
+    monkeypatch.setattr(row_store, "_code_sha256", lambda: "another")
+    assert store(tmp_path, "second").shared == {}
+
+
+def test_what_a_kill_left_in_the_cache_only_is_adopted(tmp_path, monkeypatch):
+    first = store(tmp_path, "first")
+    real = row_store.append_row
+
+    def dies(path, row):
+        real(path, row)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(row_store, "append_row", dies)
+        with pytest.raises(KeyboardInterrupt):
+            first.add(row("a"))
+    again = store(tmp_path, "first")
+    assert again.rows == {}
+    assert again.adopt(("a", 0))
+
+
+MANY = """
+import sys
+from pathlib import Path
+from jaxntk.studies import row_store
+from jaxntk.studies.row_store import RowStore
+from tests.tiny_runs import REPOSITORY
+out = Path(sys.argv[1])
+for number in range(30):
+    store = RowStore(out, ("arch", "seed"), out.parent / "cache", {"images": 8})
+    store.read()
+    store.add({"arch": f"{out.name} {number}", "seed": 0})
+"""
+
+
+def test_processes_that_begin_at_once_do_not_disturb_each_other(tmp_path):
+    names = ("one", "two")
+    for name in names:
+        (tmp_path / name).mkdir()
+    started = [
+        subprocess.Popen([sys.executable, "-c", MANY, tmp_path / name], cwd=REPOSITORY)
+        for name in names
+    ]
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
+    assert len(store(tmp_path, "three").shared) == 60
 
 
 def test_every_run_has_a_file_of_its_own(tmp_path):
@@ -73,3 +129,5 @@ def test_a_file_in_place_of_the_cache_is_refused(tmp_path):
     (tmp_path / "cache").write_text("")
     with pytest.raises(InputError, match=r"score_cache: got .*cache"):
         store(tmp_path, "first")
+    with pytest.raises(InputError, match=r"score_cache: got .*below"):
+        store(tmp_path, "first", cache="cache/below")

@@ -35,6 +35,10 @@ class Squares:
         return float(arch[0])
 
     @property
+    def adopted(self):
+        return 0
+
+    @property
     def scored(self):
         return len(self.asked)
 

@@ -19,9 +19,11 @@ from jaxntk.kernels.fourier import ViNTK
 from jaxntk.metrics import evaluate
 from jaxntk.results.rows import read_rows
 from jaxntk.spaces import autoformer
-from jaxntk.studies import vit_scores
+from jaxntk.studies import row_store
+from jaxntk.studies.config import LOCATIONS
+from jaxntk.studies.search_options import SearchOptions
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
-from jaxntk.studies.vit_scores import VitScores
+from jaxntk.studies.vit_scores import VitScores, settings_of_rows
 from jaxntk.studies.vit_search import limited_by_counting, run_vit_search
 from jaxntk.studies.vit_search_config import VitGoal, VitSearchConfig, validate_vit_search
 from jaxntk.studies.vit_spaces import TransformerSpace
@@ -123,7 +125,7 @@ def test_a_killed_search_goes_on_to_the_same_history(tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
-    real, written, kills = vit_scores.append_row, 0, 0
+    real, written, kills = row_store.append_row, 0, 0
 
     def dies_later(path, row):
         nonlocal written
@@ -132,7 +134,7 @@ def test_a_killed_search_goes_on_to_the_same_history(tmp_path, monkeypatch):
         if written in (1, 4, 9):
             raise Killed
 
-    monkeypatch.setattr(vit_scores, "append_row", dies_later)
+    monkeypatch.setattr(row_store, "append_row", dies_later)
     for _ in range(4):
         try:
             again = run(tmp_path / "cut")
@@ -146,6 +148,57 @@ def test_a_killed_search_goes_on_to_the_same_history(tmp_path, monkeypatch):
     assert named[0] == named[1]
     rows = [read_rows(tmp_path / name / "scores.jsonl") for name in ("cut", "whole")]
     assert len(rows[0]) == len(rows[1])
+
+
+def test_a_second_run_computes_no_kernel_that_a_first_one_has_computed(tmp_path, asked):
+    config = dataclasses.replace(CONFIG, score_cache=str(tmp_path / "cache"))
+    run(tmp_path / "first", config)
+    wanted = history(tmp_path / "first")
+    asked.clear()
+    second = run(tmp_path / "second", config)
+    assert asked == []
+    for name, value in history(tmp_path / "second").items():
+        np.testing.assert_array_equal(value, wanted[name])
+    assert second["architectures_from_cache"] == second["architectures_scored"] > 0
+    # Another metric of the same kernel is in its row.
+    other = dataclasses.replace(config, goals=("trace@ntk",), evaluations=4)
+    found = run(tmp_path / "third", other)
+    assert found["architectures_from_cache"] > 0
+
+
+CHANGES = {
+    "space": "autoformer-tiny",
+    "data": "digits201",
+    "image_size": 16,
+    "patch_size": 4,
+    "num_images": 21,
+    "batch_classes": 5,
+    "batch_seed": 1,
+    "split": "test",
+    "outputs": "trace",
+    "dtype": "float64",
+    "matmul_precision": "high",
+    "tile": 5,
+    "init_seed": 1,
+    "feature_seed": 1,
+}
+"""Every field that a row depends on, with another value."""
+SAME = {"truth": "digits_vit/test", "goals": ("trace@ntk",), "num_shape_classes": 4}
+"""Fields that no row depends on, beside where files lie and what a search is told."""
+
+
+def test_rows_are_shared_by_what_they_depend_on_and_nothing_else():
+    kept = settings_of_rows(CONFIG)
+    for name, value in CHANGES.items():
+        assert settings_of_rows(dataclasses.replace(CONFIG, **{name: value})) != kept, name
+    for name, value in SAME.items():
+        assert settings_of_rows(dataclasses.replace(CONFIG, **{name: value})) == kept, name
+    others = {field.name for field in dataclasses.fields(SearchOptions)} | set(LOCATIONS)
+    named = set(CHANGES) | set(SAME) | others
+    assert {field.name for field in dataclasses.fields(VitSearchConfig)} == named
+    pit = dataclasses.replace(CONFIG, space="pit")
+    fewer = dataclasses.replace(pit, num_shape_classes=4)
+    assert settings_of_rows(pit) != settings_of_rows(fewer)
 
 
 @pytest.fixture
