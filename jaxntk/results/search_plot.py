@@ -52,11 +52,7 @@ def search_figure(curves: Mapping[str, Curves], levels: Mapping[str, float], rep
     Returns:
         The figure.
     """
-    timed = {
-        name: each
-        for name, each in curves.items()
-        if each.seconds is not None and each.seconds.any()
-    }
+    timed = {name: each for name, each in curves.items() if _took_time(each)}
     figure = Figure(figsize=(11 if timed else 6.5, 4.2), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, 2 if timed else 1, sharey=True))
     for index, (name, each) in enumerate(curves.items()):
@@ -111,6 +107,12 @@ def at_moments(
         for value, time in zip(values, seconds, strict=True)
     ]
     return moments, np.stack(found)
+
+
+def _took_time(each: Curves) -> bool:
+    """Says whether there is anything to draw against seconds."""
+    known = np.isfinite(each.values).any()
+    return each.seconds is not None and bool(each.seconds.any() and known)
 
 
 def _plain_log(ax: Axes) -> None:

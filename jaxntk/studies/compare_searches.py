@@ -246,7 +246,7 @@ def compare_entries(runs: list[Run], budgets: Iterable[float]) -> list[dict[str,
     entries = []
     for run in runs:
         seconds = float(run.seconds[:, common - 1].mean())
-        entries.append(_entry(run, run.worth[:, common - 1], common, seconds, whole=True))
+        entries.append(_entry(run, run.worth[:, common - 1], float(common), seconds, whole=True))
         for budget in asked:
             done = float((run.seconds <= budget).sum(axis=1).mean())
             entries.append(_entry(run, run.at(budget), done, budget, whole=False))

@@ -77,9 +77,7 @@ def test_what_a_kill_left_in_the_cache_only_is_adopted(tmp_path, monkeypatch):
 MANY = """
 import sys
 from pathlib import Path
-from jaxntk.studies import row_store
 from jaxntk.studies.row_store import RowStore
-from tests.tiny_runs import REPOSITORY
 out = Path(sys.argv[1])
 for number in range(30):
     store = RowStore(out, ("arch", "seed"), out.parent / "cache", {"images": 8})
