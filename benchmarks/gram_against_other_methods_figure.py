@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from rich.table import Table
 
 from benchmarks.gram_against_other_methods_cells import ORDINARY
@@ -55,7 +55,7 @@ def figure(rows: list[dict[str, Any]], summary: dict[str, dict[str, Any]], title
     """
     cases = list(dict.fromkeys(row["case"] for row in rows))
     several = len(cases) > 1
-    drawn = Figure(figsize=(7.2, 1.6 + 0.4 * len(summary) + 2.6 * several), layout="constrained")
+    drawn = Figure(figsize=(7.2, 1.6 + 0.4 * len(summary) + 3.2 * several), layout="constrained")
     drawn.set_facecolor(theme.SURFACE)
     ratios = [0.4 * len(summary), 2.4][: 1 + several]
     axes = drawn.subplots(1 + several, squeeze=False, height_ratios=ratios)[:, 0]
@@ -75,13 +75,15 @@ def _times(ax: Any, summary: dict[str, dict[str, Any]]) -> None:
         ax.plot([computing, whole], [place, place], color=colour, linewidth=1, alpha=0.5)
         ax.plot(computing, place, "o", color=colour, markersize=7)
         ax.plot(whole, place, "o", color=colour, markersize=7, markerfacecolor=theme.SURFACE)
-        for value in (computing, whole):
+        # Labels of times that are close stand on either side.
+        close = whole < 1.4 * computing
+        for value, side in ((computing, "right"), (whole, "left")):
             ax.annotate(
                 seconds(value),
                 (value, place),
                 xytext=(0, 6),
                 textcoords="offset points",
-                ha="center",
+                ha=side if close else "center",
                 fontsize=7,
                 color=theme.MUTED,
             )
@@ -123,7 +125,12 @@ def _sums(ax: Any, rows: list[dict[str, Any]], cases: list[str]) -> None:
         )
     ax.set_xticks(range(1, len(cases) + 1))
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     theme.style_axes(
         ax, xlabel="architectures", ylabel="seconds, with compilation", spines=("left",)
     )
-    ax.legend(frameon=False, fontsize=8, labelcolor=theme.INK)
+    ax.figure.legend(
+        frameon=False, fontsize=8, labelcolor=theme.INK, loc="outside lower center", ncols=2
+    )
