@@ -17,14 +17,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
 from jaxntk.data.digits_vit import load_digits_vit
 from jaxntk.studies.benchmark_script import TableOptions, make_table
 from jaxntk.studies.digits_vit import BENCHMARK, write_table
 from jaxntk.studies.digits_vit_card import card
-from jaxntk.studies.script import exit_code
+from jaxntk.studies.script import exit_code, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,5 +40,5 @@ def figures() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    chosen = tyro.cli(Options, description=__doc__)
+    chosen = read_options(Options, __doc__)
     sys.exit(exit_code(lambda: make_table(BENCHMARK, write_table, figures, chosen, Console())))

@@ -16,12 +16,11 @@ Command   python experiments/whole_space_nasbench201.py --out runs/whole_space
 import shlex
 import sys
 
-import tyro
 from rich.console import Console
 
 from jaxntk.spaces.nasbench201 import SPACE_SIZE
 from jaxntk.studies.config import ExperimentConfig
-from jaxntk.studies.script import exit_code
+from jaxntk.studies.script import exit_code, read_options
 from jaxntk.studies.whole_space import Options, run_population
 
 config = ExperimentConfig(
@@ -34,7 +33,7 @@ config = ExperimentConfig(
 )
 
 if __name__ == "__main__":
-    options = tyro.cli(Options)
+    options = read_options(Options, None)
     sys.exit(
         exit_code(
             lambda: run_population(

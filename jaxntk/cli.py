@@ -3,10 +3,7 @@
 Bad input ends in one line on standard error and exit code 2.
 """
 
-import contextlib
 import dataclasses
-import io
-import itertools
 import os
 import re
 import runpy
@@ -25,6 +22,7 @@ from rich.console import Console
 from jaxntk import __version__
 from jaxntk.data.nasbench201_import import import_nasbench201
 from jaxntk.errors import InputError, did_you_mean
+from jaxntk.flags import in_one_line
 from jaxntk.interrupt import INTERRUPTED, exit_at_interrupt
 from jaxntk.results.report import write_report
 from jaxntk.results.rows import write_json_atomic
@@ -335,14 +333,8 @@ def parse(
             raise InputError(flag, "an unknown flag", cure)
     if default is not None:
         kind = _with_default(kind, default)
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(kind, args=arguments, prog=f"{PROGRAM} {prog}")
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise _told(errors.getvalue(), f"see {PROGRAM} {prog} --help") from None
+    read = partial(tyro.cli, kind, args=arguments, prog=f"{PROGRAM} {prog}")
+    return in_one_line(read, f"see {PROGRAM} {prog} --help")
 
 
 def _with_default(kind: type[Options], config: ScoreConfig) -> type[Options]:
@@ -353,43 +345,6 @@ def _with_default(kind: type[Options], config: ScoreConfig) -> type[Options]:
     return dataclasses.make_dataclass(
         kind.__name__, fields, bases=(kind,), namespace=names, frozen=True
     )
-
-
-def _told(box: str, see: str) -> InputError:
-    """Makes an error of the box that tyro draws."""
-    lines = _message(box)
-    text = " ".join(line.strip() for line in lines)
-    if valueless := re.match(r"Missing value for argument '([^']+)'", text):
-        return InputError(valueless[1], "no value", see)
-    heading = next((at for at, line in enumerate(lines) if line.rstrip().endswith(":")), len(lines))
-    if text.startswith("Missing from ") and lines[heading + 1 :]:
-        return _required(lines[heading + 1 :], see)
-    return InputError("flags", text, see)
-
-
-def _required(lines: list[str], see: str) -> InputError:
-    """Makes an error of flags that are missing: a line each, and below, further in, its text."""
-    starts = [at for at, line in enumerate(lines) if _indentation(line) == _indentation(lines[0])]
-    name, _, values = lines[0].strip().partition(" ")
-    others = ", ".join(lines[at].split()[0] for at in starts[1:])
-    got = f"nothing, and it is required{f', like {others}' if others else ''}"
-    if values.startswith("{"):
-        options = ", ".join(values.strip("{}").split(","))
-        return InputError(name, got, f"choose from {options}; {see}")
-    about = " ".join(line.strip() for line in lines[1 : [*starts, len(lines)][1]])
-    about = about.removesuffix("(required)").strip().removesuffix(".")
-    return InputError(name, got, f"give {about[:1].lower()}{about[1:]}; {see}")
-
-
-def _message(box: str) -> list[str]:
-    """Takes the message out of the box that it is drawn in: what stands above its last rule."""
-    lines = [re.sub(r"^[│╰]|[│╯\s]+$", "", line) for line in box.splitlines()[1:]]
-    parts = itertools.groupby(lines, lambda line: bool(re.fullmatch(r"[─\s-]*", line)))
-    return next((list(part) for is_rule, part in parts if not is_rule), [])
-
-
-def _indentation(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 def _set_precision(dtype: str) -> None:

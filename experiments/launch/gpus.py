@@ -19,7 +19,7 @@ from rich.console import Console
 
 from jaxntk.launch.commands import cut, show
 from jaxntk.launch.gpus import GPUJob, commands, run
-from jaxntk.studies.script import exit_code
+from jaxntk.studies.script import exit_code, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Options:
 def main() -> None:
     """Runs the shards, or prints their commands."""
     own, flags = cut(sys.argv[1:])
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = read_options(Options, __doc__, own)
     job = replace(options.job, flags=flags)
     if not options.dry_run:
         sys.exit(run(job, Console()))

@@ -21,7 +21,7 @@ from rich.console import Console
 from jaxntk.errors import InputError
 from jaxntk.launch.commands import cut, execute, show
 from jaxntk.launch.slurm import SlurmJob, array_command, merge_command
-from jaxntk.studies.script import exit_code
+from jaxntk.studies.script import exit_code, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Options:
 def main() -> None:
     """Makes the commands, prints them and, unless asked not to, queues the jobs."""
     own, flags = cut(sys.argv[1:])
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = read_options(Options, __doc__, own)
     job, console = replace(options.job, flags=flags), Console()
     array = array_command(job)
     if options.dry_run:

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from jaxntk.launch.commands import cut, execute, show
 from jaxntk.launch.tpu import Step, TPUJob, commands
-from jaxntk.studies.script import exit_code
+from jaxntk.studies.script import exit_code, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Options:
 def main() -> None:
     """Makes the commands of a step, prints them and, unless asked not to, executes them."""
     own, flags = cut(sys.argv[1:])
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = read_options(Options, __doc__, own)
     wanted = commands(replace(options.job, flags=flags), options.step)
     if options.dry_run:
         show(wanted, Console())

@@ -2,18 +2,21 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import tyro
 from rich.console import Console
 
 from jaxntk.errors import InputError
+from jaxntk.flags import in_one_line
 from jaxntk.interrupt import exit_at_interrupt
 
 BAD_INPUT = 2
+Options = TypeVar("Options")
 
 
 def exit_code(run: Callable[[], object], stopped: str = "the same command goes on") -> int:
@@ -41,6 +44,30 @@ def _refusing(run: Callable[[], object]) -> int:
     return 0
 
 
+def read_options(
+    kind: type[Options], description: str | None, arguments: Sequence[str] | None = None
+) -> Options:
+    """Reads the options of an experiment; bad ones end the process with one line and exit code 2.
+
+    Args:
+        kind: dataclass of the options.
+        description: of the experiment.
+        arguments: flags; by default those of the process.
+
+    Returns:
+        The options.
+    """
+    return _read(partial(tyro.cli, kind, args=arguments, description=description))
+
+
+def _read(read: Callable[[], Options]) -> Options:
+    try:
+        return in_one_line(read, f"see {Path(sys.argv[0]).name} --help")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
 def run_preset(
     presets: Mapping[str, tuple[str, Any]] | type[Any],
     description: str | None,
@@ -61,9 +88,10 @@ def run_preset(
     """
     options: Any
     if isinstance(presets, type):
-        options = tyro.cli(presets, description=description)
+        options = read_options(presets, description)
     else:
-        options = tyro.extras.overridable_config_cli(dict(presets), description=description)
+        choose = partial(tyro.extras.overridable_config_cli, dict(presets), description=description)
+        options = _read(choose)
     if getattr(options.config, "dtype", None) in ("float64", "mixed"):
         jax.config.update("jax_enable_x64", True)
     command = shlex.join(["python", *sys.argv])
