@@ -47,6 +47,7 @@ SCORE_KEYS = {
     "dtype",
     "matmul_precision",
     "num_images",
+    "tile",
     "params",
     "flops",
     "convolutions",
@@ -82,6 +83,7 @@ def test_scores(finished):
         assert list(row["metrics"]) == list(METRICS)
         cell = nasbench201.encode(row["arch"])
         assert row["num_images"] == 12
+        assert row["tile"] == 12
         size = {"channels": 2, "cells_per_stage": 1, "num_classes": 10, "in_channels": 1}
         assert row["params"] == nasbench201.num_params(cell, **size)
         assert row["flops"] == nasbench201.num_flops(cell, **size, image_size=8)
