@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from jaxntk import __version__
 from tests.tiny_runs import MAIN, finish, process, write_experiment
 
 # Says so if Python shuts down as usual, which XLA's threads need not survive.
@@ -18,6 +19,21 @@ def run():
     time.sleep(60)
 
 sys.exit(exit_code(run))
+"""
+
+# Ctrl-C as soon as the named package is imported, which takes seconds.
+IMPORTING = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+
+class Impatient(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "jax":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Impatient())
+from jaxntk.__main__ import main
+sys.exit(main())
 """
 
 # Ctrl-C once more, while the line is written.
@@ -100,6 +116,17 @@ def test_a_compilation_is_left_at_once(tmp_path):
 def test_a_script_is_left_at_once():
     code, out, err = interrupted(process([], f"{TELLING}\n{SCRIPT}"), "begun")
     assert (code, out, err) == (130, "begun\n", "interrupted; the same command goes on\n")
+
+
+def test_an_import_is_left_at_once():
+    expected = (130, "", "jaxntk: stopped before anything was begun\n")
+    assert finish(process(["--version"], IMPORTING)) == expected
+
+
+def test_the_module_is_the_program():
+    module = "import runpy; runpy.run_module('jaxntk', run_name='__main__', alter_sys=True)"
+    code, out, err = finish(process(["--version"], module))
+    assert (code, out, err) == (0, f"jaxntk {__version__}\n", "")
 
 
 @pytest.mark.parametrize("program", [TWICE, COLLECTED, PIPED])

@@ -32,6 +32,8 @@ TABLE_FILE = "nasbench201.csv.gz"
 DATA_DIR_VARIABLE = "JAXNTK_DATA"
 ARCHIVE = "NATS-tss-v1_0-3ffb9-simple"
 """What the authors of the benchmark publish, and the import command reads."""
+NETWORK = {"channels": 16, "cells_per_stage": 5}
+"""Sizes of the networks that the benchmark trained."""
 
 Dataset: TypeAlias = Literal["cifar10-valid", "cifar10", "cifar100", "imagenet16-120"]
 Split: TypeAlias = Literal["train", "valid", "test"]

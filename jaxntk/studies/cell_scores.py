@@ -29,6 +29,7 @@ from jaxntk.studies.over_training_rows import (
     Chunk,
     chunk_rows,
     compile_programs,
+    validation_accuracy,
 )
 from jaxntk.studies.row_store import ADOPTED, RowStore
 from jaxntk.studies.search_options import TABLE, SearchOptions
@@ -132,21 +133,23 @@ class CellScores:
         return nasbench201.tied_function_form(arch)
 
     def seconds(self, arch: Int[np.ndarray, "6"]) -> float:
-        """Says what scoring a cell took: its training, and the kernels that a goal reads.
+        """Says what scoring a cell took: its training, and the kernels and tests that a goal reads.
 
         Args:
             arch: a cell that was scored.
 
         Returns:
-            Seconds, of whichever run did it; 0 for what needs no network. Compilation and tests on
-            validation images are not in them.
+            Seconds, of whichever run did it; 0 for what needs no network. Compilation is not in
+            them.
         """
         rows = self._found.get(self.form(arch), {})
         if not rows:
             return 0.0
-        read = {goal.epochs for goal in self.config.parsed if goal.name in METRICS}
-        kernels = sum(row["seconds"] for epoch, row in rows.items() if epoch in read)
-        return rows[max(rows)]["train_seconds"] + kernels
+        kernels = {goal.epochs for goal in self.config.parsed if goal.name in METRICS}
+        tests = {goal.epochs for goal in self.config.parsed if goal.name == "valid_accuracy"}
+        read = sum(row["seconds"] for epoch, row in rows.items() if epoch in kernels)
+        read += sum(row["test_seconds"] for epoch, row in rows.items() if epoch in tests)
+        return rows[max(rows)]["train_seconds"] + read
 
     def __call__(self, archs: Int[np.ndarray, "num 6"]) -> Float64[np.ndarray, "num goals"]:
         """Scores cells, every goal in its good direction; NaN where a score is invalid.
@@ -199,14 +202,15 @@ class CellScores:
         self._found.setdefault(form, {})[row["epochs"]] = row
 
     def _warm_up(self) -> None:
-        """Trains copies of a cell for an epoch, so that no row's seconds have a compilation."""
+        """Trains and tests copies of a cell, so that no row's seconds have a compilation."""
+        training, size = self._programs.training, self.config.chunk
+        archs = jnp.zeros((size, 6), jnp.int32)
+        states = training.init([self.config.seed] * size)
         if self.study.last_epoch:
-            training, size = self._programs.training, self.config.chunk
-            archs = jnp.zeros((size, 6), jnp.int32)
-            states = training.init([self.config.seed] * size)
-            jax.block_until_ready(
-                training.epoch(states, archs, self.study.x_train, self.study.y_train)
-            )
+            states, _ = training.epoch(states, archs, self.study.x_train, self.study.y_train)
+        if self.study.valid is not None:
+            validation_accuracy(self.study, self._programs, states, archs)
+        jax.block_until_ready(states)
 
     def _score(self, cells: Sequence[Int[np.ndarray, "6"]]) -> None:
         stacked = np.stack(cells)

@@ -2,7 +2,7 @@
 
 A row is one cell, one seed, one epoch t and one mode of batch normalisation: every metric of the
 kernel after t epochs, and beside it what the same training gives without a kernel: the loss of the
-last epoch, the sum of the losses of all epochs so far, accuracies; and the seconds of both. Cells
+last epoch, the sum of the losses of all epochs so far, accuracies; and the seconds of each. Cells
 are trained in chunks; after every epoch the chunk's state goes to a checkpoint, so that a run which
 is killed at any moment goes on to the same rows.
 """
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from rich.console import Console
 
 from jaxntk.results.rows import append_row, number_or_none, read_json, write_json_atomic
@@ -235,6 +235,25 @@ def compile_programs(study: OverTraining, out: Path, console: Console) -> Progra
     return Programs(training, make_evaluation(network, config.strategy), kernels)
 
 
+def validation_accuracy(
+    study: OverTraining, programs: Programs, states: TrainState, archs: Int[Array, "chunk 6"]
+) -> Float[np.ndarray, " chunk"]:
+    """Tests a chunk of cells on the validation images.
+
+    Args:
+        study: the study; it has validation images.
+        programs: the compiled functions.
+        states: of the cells.
+        archs: the cells.
+
+    Returns:
+        The fraction classified right.
+    """
+    assert study.valid is not None
+    found = programs.test(states, archs, study.x_train[:SEEN], {"valid": study.valid})
+    return np.asarray(found["valid"])
+
+
 def _compiled(job: Job, out: Path, console: Console) -> CompiledKernel:
     """Compiles the kernel of a mode, in the tile that the run began with: tiles change rounding."""
     path = out / f"tile-{job.config.batch_norm}.json"
@@ -282,14 +301,17 @@ def _rows(
     """Yields the rows of a chunk after some epochs."""
     config = study.config
     cells = study.job.archs[chunk.start : chunk.start + config.chunk]
-    valid = None
+    valid, test_seconds = None, 0.0
     if study.valid is not None:
-        archs, seen = jnp.asarray(_filled(study, cells), jnp.int32), study.x_train[:SEEN]
-        valid = np.asarray(programs.test(states, archs, seen, {"valid": study.valid})["valid"])
+        start = time.perf_counter()
+        archs = jnp.asarray(_filled(study, cells), jnp.int32)
+        valid = validation_accuracy(study, programs, states, archs)
+        test_seconds = (time.perf_counter() - start) / len(archs)
     for at, arch in enumerate(cells):
         variables = jax.tree.map(lambda leaf, at=at: leaf[at], states.variables)
         trained = _trained(study, history, epoch, at)
         trained["valid_accuracy"] = None if valid is None else 100 * float(valid[at])
+        trained["test_seconds"] = test_seconds
         for mode, kernel in programs.kernels.items():
             start = time.perf_counter()
             gram = kernel.of(variables, arch)

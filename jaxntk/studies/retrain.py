@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Int
 from rich.console import Console
 
+from jaxntk.data import digits201, tables
 from jaxntk.data.batches import standardize
 from jaxntk.data.digits_vit import load_digits_vit
 from jaxntk.data.images import ImageDataset, load_images
@@ -267,9 +268,25 @@ def summarize(study: Retraining, rows: Rows, console: Console) -> dict[str, Any]
         "best_by": "the last finite epoch: no validation set"
         if data.x_valid is None
         else "validation accuracy",
-        "table": {"truth": config.truth, "accuracy": study.table_accuracy},
+        "table": {
+            "truth": config.truth,
+            "accuracy": study.table_accuracy,
+            "other_network": _other_network(config),
+        },
         "epochs": ordered,
     }
+
+
+def _other_network(config: RetrainConfig) -> str | None:
+    """Says what networks a table of cells holds, where they are of another size than this one."""
+    if config.truth is None or config.space != CELLS:
+        return None
+    table = digits201.NETWORK if config.truth in digits201.TRUTHS else tables.NETWORK
+    sizes = {name: table[name] for name in ("channels", "cells_per_stage")}
+    if all(getattr(config, name) == size for name, size in sizes.items()):
+        return None
+    channels, cells = sizes.values()
+    return f"networks with --channels {channels} --cells-per-stage {cells}"
 
 
 def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
@@ -289,7 +306,8 @@ def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
             f"after the best by validation accuracy, {best['epoch']}: {best['test_accuracy']:.2f} %"
         )
     if table["accuracy"] is not None:
-        shown.append(f"the table says {table['accuracy']:.2f} % ({table['truth']})")
+        note = "" if table["other_network"] is None else f"; of {table['other_network']}"
+        shown.append(f"the table says {table['accuracy']:.2f} % ({table['truth']}{note})")
     if not summary["finite"]:
         shown.append("the training diverged: weights are not finite")
     return Publication(

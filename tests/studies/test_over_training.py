@@ -66,6 +66,7 @@ def rows_of(out):
             **row,
             "seconds": 0,
             "train_seconds": 0,
+            "test_seconds": 0,
         }
         for row in read_rows(out / "scores.jsonl")
     }
@@ -94,6 +95,7 @@ def test_seconds_are_those_of_the_training_so_far(whole):
     assert rows[0]["train_seconds"] == 0
     assert 0 < rows[1]["train_seconds"] < rows[2]["train_seconds"]
     assert rows[1]["seconds"] > 0
+    assert rows[1]["test_seconds"] > 0
 
 
 def test_two_seeds_and_two_modes_are_kept_apart(tmp_path):

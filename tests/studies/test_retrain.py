@@ -84,6 +84,9 @@ def test_an_epoch_has_a_row_and_the_best_is_that_of_validation(whole):
     sizes = {"channels": 2, "cells_per_stage": 1, "num_classes": 10, "in_channels": 1}
     assert summary["params"] == nasbench201.num_params(parse_arch("421211"), **sizes)
     assert 50 < summary["table"]["accuracy"] < 100
+    other = "networks with --channels 8 --cells-per-stage 1"
+    assert summary["table"]["other_network"] == other
+    assert retrain.report({}, summary).shown[-1].endswith(f"(digits201/test; of {other})")
     for name in ("training.png", "training.csv", "summary.json"):
         assert (out / name).stat().st_size > 0
 
@@ -236,6 +239,21 @@ def test_without_validation_images_the_best_is_the_last():
         for epoch in (1, 2, 3)
     }
     assert max(rows.values(), key=retrain._rank)["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("truth", "channels", "cells_per_stage", "other"),
+    [
+        ("digits201/test", 8, 1, None),
+        ("digits201/valid", 8, 2, "networks with --channels 8 --cells-per-stage 1"),
+        ("cifar10/test/200", 16, 5, None),
+        ("cifar10/test/200", 8, 1, "networks with --channels 16 --cells-per-stage 5"),
+        (None, 2, 1, None),
+    ],
+)
+def test_a_table_of_networks_of_another_size_is_named(truth, channels, cells_per_stage, other):
+    sizes = {"channels": channels, "cells_per_stage": cells_per_stage}
+    assert retrain._other_network(dataclasses.replace(CELL, truth=truth, **sizes)) == other
 
 
 def test_the_network_of_a_cell_is_the_benchmarks(whole):
