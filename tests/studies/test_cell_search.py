@@ -301,6 +301,29 @@ def test_every_search_pays_for_the_reference(whole):
 
 
 @pytest.mark.parametrize(
+    ("goals", "paid"),
+    [
+        (("params",), 0),
+        (("lga@0",), 1),
+        (("lga@0", "trace@1"), 103),
+        (("lga@0", "loss_sum@1"), 101),
+        (("valid_accuracy@1",), 120),
+        (("valid_accuracy@1", "trace@1", "loss@1"), 122),
+    ],
+)
+def test_a_search_pays_for_the_kernels_and_tests_that_it_reads(tmp_path, goals, paid):
+    config = dataclasses.replace(KERNEL, goals=goals)
+    scores = cell_scores.CellScores(config, tmp_path, Console(file=io.StringIO()))
+    arch = nasbench201.parse_ops("421211")
+    if scores.trains:
+        for epoch, kernel, test, training in [(0, 1.0, 10.0, 0.0), (1, 2.0, 20.0, 100.0)]:
+            if epoch in config.reading.epochs:
+                row = {"seconds": kernel, "test_seconds": test, "train_seconds": training}
+                scores._keep(row | {"ops": "421211", "epochs": epoch})
+    assert scores.seconds(arch) == paid
+
+
+@pytest.mark.parametrize(
     ("text", "wanted"),
     [
         ("lga_centred@3", Goal("lga_centred", 3)),
