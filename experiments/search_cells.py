@@ -9,7 +9,7 @@ Paper     Mok et al., CVPR 2022, arXiv 2203.14577 (search guided by LGA); Real e
 Needs     digits201: nothing. cifar10 presets: cifar10_5k1k.npz and the benchmark's table in the
           folder that --data-dir or JAXNTK_DATA names.
 Time      table 10 s, centred alignment 2 minutes, LGA after three epochs 5 to 10 minutes, CIFAR-10
-          10 to 20 minutes, all on one CPU core beside other jobs; a run that was stopped goes on.
+          10 to 20 minutes, LGA there an hour, all on one CPU core beside other jobs; a run that was stopped goes on.
 Command   random search and evolution by the centred alignment at initialisation:
           python experiments/search_cells.py random-centred --out runs/search_random_centred
           python experiments/search_cells.py evolution-centred --out runs/search_evolution_centred
@@ -35,6 +35,7 @@ import tyro
 
 from jaxntk.studies.cell_search import run_cell_search
 from jaxntk.studies.cell_search_config import CellSearchConfig
+from jaxntk.studies.over_training_config import REDUCED_CIFAR10
 from jaxntk.studies.script import run_preset
 
 
@@ -78,6 +79,10 @@ def _cifar10(name: str, goal: str) -> Options:
     return Options(Path(f"runs/search_{name}"), config)
 
 
+# Kernels of training images, as the truth is of the test images.
+REDUCED = CellSearchConfig(
+    **REDUCED_CIFAR10, batch="balanced", split="train", goals=("lga@3",), chunk=5
+)
 PRESETS = {
     "random-centred": (
         "random search, centred alignment at initialisation",
@@ -106,6 +111,10 @@ PRESETS = {
     "cifar10-condition": (
         "CIFAR-10, the benchmark's own networks, evolution by the condition number",
         _cifar10("cifar10_condition", "condition_number@0"),
+    ),
+    "cifar10-lga3": (
+        "CIFAR-10 at 16 pixels, fewer images and cells: evolution by LGA after three epochs",
+        Options(Path("runs/search_cifar10_lga3"), REDUCED),
     ),
     "cifar10-params": (
         "CIFAR-10, evolution by the number of parameters",
