@@ -9,7 +9,8 @@ Paper     Mok et al., CVPR 2022, arXiv 2203.14577 (search guided by LGA); Real e
 Needs     digits201: nothing. cifar10 presets: cifar10_5k1k.npz and the benchmark's table in the
           folder that --data-dir or JAXNTK_DATA names.
 Time      table 10 s, centred alignment 2 minutes, LGA after three epochs 5 to 10 minutes, CIFAR-10
-          10 to 20 minutes, LGA there an hour, all on one CPU core beside other jobs; a run that was stopped goes on.
+          10 to 20 minutes, LGA there an hour, all on one CPU core beside other jobs; a run that was
+          stopped goes on.
 Command   random search and evolution by the centred alignment at initialisation:
           python experiments/search_cells.py random-centred --out runs/search_random_centred
           python experiments/search_cells.py evolution-centred --out runs/search_evolution_centred
