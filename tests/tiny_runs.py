@@ -20,6 +20,8 @@ from jaxntk.studies.run_folder import SCORES, SUMMARY, TRUTH
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUM_ARCHS = 4
 MAIN = "import sys; from jaxntk.cli import main; sys.exit(main())"
+# Tests that a shell runs in the background hand on that Ctrl-C is ignored.
+LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 EXPERIMENT = """
 from jaxntk.studies.config import ExperimentConfig
@@ -84,7 +86,7 @@ def one_line(err: str) -> str:
 def process(arguments: Sequence[object], code: str = MAIN, **options) -> subprocess.Popen[str]:
     """Starts the command line in a process of its own."""
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80", **options.pop("env", {})}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-c", f"{LISTENING}\n{code}", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env=env, **pipes, **options)
 
