@@ -138,6 +138,8 @@ def _band(
     x, values = x[known], values[:, known]
     mean = np.nanmean(values, axis=0)
     ax.plot(x, mean, color=colour, linewidth=1.6, label=name, drawstyle="steps-post")
+    # Where they end; what chooses once is a point.
+    ax.plot(x[-1:], mean[-1:], color=colour, marker="o", markersize=4)
     if len(values) > 1 and values.shape[1]:
         low, high = np.nanpercentile(values, (25, 75), axis=0)
         ax.fill_between(x, low, high, color=colour, step="post", **BAND)

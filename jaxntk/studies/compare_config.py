@@ -13,7 +13,7 @@ class CompareConfig(Config):
     """Hold searches against each other, at equal evaluations and at equal seconds."""
 
     runs: tuple[str, ...]
-    """Folders of finished searches, all judged by the same accuracy."""
+    """Folders of finished searches and prunings, all judged by the same accuracy."""
     training_seconds: float | None = None
     """What a look at a table stands for, in seconds; by default, of the tables that come with the
     package, what the trainings took of which it is the mean."""

@@ -1,10 +1,11 @@
 """Holds finished searches against each other, at equal evaluations and at equal seconds.
 
 A search that reads a table pays for every architecture it had not asked for before what training it
-takes, and so does one that chooses among finalists by a table for these.
+takes, and so does one that chooses among finalists by a table for these. A pruning of a supernet
+has chosen nothing before its end.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from jaxntk.results.rows import number_or_none, read_json
 from jaxntk.results.search_plot import Curves, search_figure
 from jaxntk.studies.compare_config import CompareConfig, validate_compare
 from jaxntk.studies.guided_search import HISTORY
+from jaxntk.studies.prune_supernet import NAME as PRUNINGS
 from jaxntk.studies.run_folder import CONFIG, ENVIRONMENT, SUMMARY, make_folder
 from jaxntk.studies.search_options import TABLE
 
 NAME = "compare_searches"
 FIGURE, TABLE_FILE = "compare_searches.png", "compare_searches.csv"
+FINISHED = "give the folder of a finished search or pruning"
 NEEDED = ("worth", "fresh", "seconds", "reference_seconds", "reference_fresh")
 
 
@@ -122,7 +125,7 @@ def run_compare(
 
 
 def read_run(folder: Path, training_seconds: float | None) -> Run:
-    """Reads what a run of searches chose and when.
+    """Reads what a run of searches or prunings chose and when.
 
     Args:
         folder: of the run.
@@ -132,13 +135,16 @@ def read_run(folder: Path, training_seconds: float | None) -> Run:
         The run.
 
     Raises:
-        InputError: no finished search, nothing that its choices are judged by, or a table was read
-            and it is not known what a training takes.
+        InputError: no finished search or pruning, nothing that its choices are judged by, or a
+            table was read and it is not known what a training takes.
     """
-    files = (SUMMARY, CONFIG, ENVIRONMENT, HISTORY)
-    if not all((folder / name).is_file() for name in files):
-        raise InputError("runs", str(folder), "give the folder of a finished search")
+    if not all((folder / name).is_file() for name in (SUMMARY, CONFIG, ENVIRONMENT)):
+        raise InputError("runs", str(folder), FINISHED)
     summary, config = read_json(folder / SUMMARY), read_json(folder / CONFIG)["config"]
+    if summary.get("experiment") == PRUNINGS:
+        return _read_prunings(folder, summary)
+    if not (folder / HISTORY).is_file():
+        raise InputError("runs", str(folder), FINISHED)
     with np.load(folder / HISTORY) as file:
         if not set(NEEDED) <= set(file.files):
             cure = "run its command again: rows are kept, the history is written anew"
@@ -166,6 +172,17 @@ def read_run(folder: Path, training_seconds: float | None) -> Run:
         taken = taken + config["finalists"] * (prices[config["select"]] or 0.0)
         name += f", best of {config['finalists']} trained"
     return Run(name, summary["of"], summary["levels"], kind, worth, taken)
+
+
+def _read_prunings(folder: Path, summary: Mapping[str, Any]) -> Run:
+    """Reads prunings of a supernet as searches that choose a cell after their last supernet."""
+    searches, supernets = summary["searches"], summary["supernets_a_search"]
+    worth = np.full((len(searches), supernets), np.nan)
+    worth[:, -1] = [np.nan if each["accuracy"] is None else each["accuracy"] for each in searches]
+    shares = np.arange(1, supernets + 1) / supernets
+    seconds = np.outer([each["seconds"] for each in searches], shares)
+    name = f"pruning, {' + '.join(summary['goals'])}"
+    return Run(name, summary["of"], summary["levels"], device_kind(folder), worth, seconds)
 
 
 def apart(totals: Iterable[float]) -> list[float]:
@@ -205,7 +222,7 @@ def device_kind(folder: Path) -> str:
     """
     made = read_json(folder / ENVIRONMENT)
     if not isinstance(made.get("device"), dict):
-        raise InputError("runs", str(folder), "give the folder of a finished search")
+        raise InputError("runs", str(folder), FINISHED)
     return str(made["device"].get("kind"))
 
 

@@ -52,6 +52,9 @@ def test_what_is_not_known_is_not_in_the_mean():
     values = np.array([[np.nan, 1.0, 2.0], [0.5, 0.5, 0.5]])
     figure = search_figure({"random": Curves(values)}, {}, "score")
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [0.5, 0.75, 1.25])
+    # What chooses once, at its end, is a point.
+    ends = figure.axes[0].lines[1]
+    assert (ends.get_marker(), list(ends.get_xdata()), list(ends.get_ydata())) == ("o", [3], [1.25])
     none = search_figure({"random": Curves(np.full((2, 3), np.nan))}, {}, "score")
     assert len(none.axes[0].lines[0].get_xdata()) == 0
 

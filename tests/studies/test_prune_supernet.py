@@ -12,6 +12,8 @@ from jaxntk.errors import InputError
 from jaxntk.results.rows import read_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import prune_supernet
+from jaxntk.studies.compare_config import CompareConfig
+from jaxntk.studies.compare_searches import run_compare
 from jaxntk.studies.prune_config import PruneConfig, validate_prune
 from jaxntk.studies.prune_supernet import PRUNE, prune, told_of
 from jaxntk.studies.study import run_study
@@ -47,6 +49,22 @@ def whole(tmp_path_factory):
     """A run that nothing interrupted; not to be changed."""
     out = tmp_path_factory.mktemp("prune") / "whole"
     return out, run(out)
+
+
+def test_held_against_searches_a_pruning_has_chosen_nothing_before_its_end(whole, tmp_path):
+    out, summary = whole
+    entries, paid = summary["searches"], [each["seconds"] for each in summary["searches"]]
+    budgets = (0.9 * min(paid), 1.01 * max(paid))
+    config = CompareConfig(runs=(str(out),), budgets=budgets)
+    console = Console(file=io.StringIO())
+    found = run_compare(config, tmp_path / "out", command="again", console=console)["entries"]
+    assert {entry["search"] for entry in found} == {"pruning, trace + lga_centred"}
+    accuracies = [each["accuracy"] for each in entries]
+    for entry, chosen in zip(found, (accuracies, [], accuracies), strict=True):
+        assert entry["chose"] == len(chosen), entry
+        assert entry["mean"] == (pytest.approx(np.mean(chosen)) if chosen else None)
+    assert found[0]["evaluations"] == ASKED
+    assert found[0]["budget_seconds"] == pytest.approx(np.mean(paid))
 
 
 def test_four_rounds_ask_for_each_operation_that_is_left(whole):
