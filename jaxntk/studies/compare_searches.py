@@ -17,7 +17,7 @@ from rich.console import Console
 from jaxntk.data.digits201 import load_digits201
 from jaxntk.data.digits_vit import load_digits_vit
 from jaxntk.errors import InputError
-from jaxntk.results.compare_table import compare_table
+from jaxntk.results.compare_table import compare_tables
 from jaxntk.results.publish import Publication, publish
 from jaxntk.results.rows import number_or_none, read_json
 from jaxntk.results.search_plot import Curves, search_figure
@@ -119,7 +119,7 @@ def run_compare(
         {run.name: Curves(run.worth, run.seconds) for run in runs}, levels, f"{runs[0].of}, %"
     )
     make_folder(out)
-    shown = [compare_table(entries, runs[0].of)]
+    shown = compare_tables(entries, runs[0].of)
     publish(out, summary, Publication({TABLE_FILE: entries}, {FIGURE: figure}, shown), console)
     return summary
 

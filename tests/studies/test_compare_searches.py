@@ -53,7 +53,13 @@ def test_choices_within_a_budget_are_those_of_a_plain_loop(tmp_path):
             chosen += [] if best is None else [best[1]]
         assert entry["chose"] == len(chosen), budget
         assert entry["mean"] == (pytest.approx(np.mean(chosen)) if chosen else None)
-    assert "none yet" in shown
+    lines = [line.split("│")[2:-1] for line in shown.splitlines() if "evolution" in line]
+    first, second = ([cell.strip() for cell in line] for line in lines)
+    spread = f"{whole['mean']:.2f} ± {whole['standard_deviation']:.2f}"
+    assert first == ["12", f"{whole['budget_seconds']:.3g}", spread]
+    means = ["–" if entry["mean"] is None else f"{entry['mean']:.2f}" for entry in rest]
+    assert [cell.split(" (")[0] for cell in second] == means
+    assert "–" in means
     assert (tmp_path / "out" / "compare_searches.png").read_bytes().startswith(b"\x89PNG")
     assert read_json(tmp_path / "out" / "summary.json")["entries"] == summary["entries"]
 
