@@ -9,6 +9,7 @@ from rich.console import Console
 
 from jaxntk.data.digits201 import load_digits201
 from jaxntk.errors import InputError
+from jaxntk.results.compare_table import NONE
 from jaxntk.results.rows import read_json, write_json_atomic
 from jaxntk.studies.compare_config import CompareConfig
 from jaxntk.studies.compare_searches import look_seconds, read_run, run_compare
@@ -57,9 +58,9 @@ def test_choices_within_a_budget_are_those_of_a_plain_loop(tmp_path):
     first, second = ([cell.strip() for cell in line] for line in lines)
     spread = f"{whole['mean']:.2f} ± {whole['standard_deviation']:.2f}"
     assert first == ["12", f"{whole['budget_seconds']:.3g}", spread]
-    means = ["–" if entry["mean"] is None else f"{entry['mean']:.2f}" for entry in rest]
+    means = [NONE if entry["mean"] is None else f"{entry['mean']:.2f}" for entry in rest]
     assert [cell.split(" (")[0] for cell in second] == means
-    assert "–" in means
+    assert NONE in means
     assert (tmp_path / "out" / "compare_searches.png").read_bytes().startswith(b"\x89PNG")
     assert read_json(tmp_path / "out" / "summary.json")["entries"] == summary["entries"]
 
