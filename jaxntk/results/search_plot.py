@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from jaxntk.results import theme
 
@@ -65,11 +65,11 @@ def search_figure(curves: Mapping[str, Curves], levels: Mapping[str, float], rep
         for name, level in levels.items():
             label, style = LEVELS[name]
             ax.axhline(level, color=theme.MUTED, linewidth=1, linestyle=style, label=label)
-    _plain_log(panels[0])
+    _plain_log(panels[0], whole=True)
     _zoom(panels[0], curves, levels)
     theme.style_axes(panels[0], xlabel="evaluations", ylabel=report)
     if timed:
-        _plain_log(panels[1])
+        _plain_log(panels[1], whole=False)
         theme.style_axes(panels[1], xlabel="seconds", ylabel="")
     handles, _ = panels[0].get_legend_handles_labels()
     if panels[0].collections:
@@ -115,12 +115,14 @@ def _took_time(each: Curves) -> bool:
     return each.seconds is not None and bool(each.seconds.any() and known)
 
 
-def _plain_log(ax: Axes) -> None:
+def _plain_log(ax: Axes, *, whole: bool) -> None:
     """Makes an axis logarithmic, with numbers as people write them."""
     ax.set_xscale("log")
     first, last = ax.get_xlim()
-    # Over many decades the numbers between their ends would not fit.
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if last < 1000 * first else (1,)))
+    # Over many decades the numbers between their ends would not fit; in one there are too few.
+    decades = LogLocator(subs=(1, 2, 5) if last < 1000 * first else (1,))
+    few = MaxNLocator(6, steps=(1, 2, 5, 10), integer=whole)
+    ax.xaxis.set_major_locator(decades if last > 10 * first else few)
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 

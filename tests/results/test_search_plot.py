@@ -32,7 +32,7 @@ def test_seconds_have_a_panel_of_their_own(seconds, panels):
 
 @pytest.mark.parametrize(
     ("num", "ticks"),
-    [(3, "1 2"), (100, "1 2 5 10 20 50 100"), (20_000, "1 10 100 1,000 10,000")],
+    [(3, "1 2 3"), (100, "1 2 5 10 20 50 100"), (20_000, "1 10 100 1,000 10,000")],
 )
 def test_numbers_of_evaluations_are_plain_and_choices_stand_until_the_next(num, ticks):
     curves = {"random": Curves(np.linspace([0.0], [1.0], num, axis=-1))}
@@ -46,6 +46,16 @@ def test_numbers_of_evaluations_are_plain_and_choices_stand_until_the_next(num, 
     assert shown == ticks.split()
     # A single search has no middle half.
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random"]
+
+
+def test_less_than_a_decade_has_numbers_too():
+    seconds = np.linspace([60.0], [140.0], 9, axis=-1)
+    figure = search_figure({"random": Curves(np.zeros((1, 9)), seconds)}, {}, "score")
+    ax = figure.axes[1]
+    figure.canvas.draw()
+    low, high = ax.get_xlim()
+    shown = [label for label in ax.xaxis.get_ticklabels() if low <= label.get_position()[0] <= high]
+    assert [label.get_text() for label in shown] == ["60", "80", "100", "120", "140"]
 
 
 def test_what_is_not_known_is_not_in_the_mean():
