@@ -10,6 +10,15 @@ from typing import TypeVar
 from jaxntk.errors import InputError
 
 Options = TypeVar("Options")
+KINDS = {
+    "INT": "a whole number",
+    "FLOAT": "a number",
+    "{None}|INT": "a whole number, or None",
+    "{None}|FLOAT": "a number, or None",
+    "[INT [INT ...]]": "whole numbers",
+    "[FLOAT [FLOAT ...]]": "numbers",
+}
+"""What a flag takes, by how the library's help has it."""
 
 
 def in_one_line(read: Callable[[], Options], see: str) -> Options:
@@ -38,8 +47,10 @@ def in_one_line(read: Callable[[], Options], see: str) -> Options:
 
 def _told(box: str, see: str) -> InputError:
     """Makes an error of the box that tyro draws."""
-    lines = _message(box)
+    lines, *rest = _parts(box)
     text = " ".join(line.strip() for line in lines)
+    if wrong := re.match(r"Error parsing (\S+): (.*)", text):
+        return _of_wrong_kind(wrong[1], wrong[2], rest, see)
     if valueless := re.match(r"Missing value for argument '([^']+)'", text):
         return InputError(valueless[1], "no value", see)
     heading = next((at for at, line in enumerate(lines) if line.rstrip().endswith(":")), len(lines))
@@ -62,11 +73,20 @@ def _required(lines: list[str], see: str) -> InputError:
     return InputError(name, got, f"give {about[:1].lower()}{about[1:]}; {see}")
 
 
-def _message(box: str) -> list[str]:
-    """Takes the message out of the box that it is drawn in: what stands above its last rule."""
+def _of_wrong_kind(name: str, reason: str, rest: list[list[str]], see: str) -> InputError:
+    """Makes an error of a value that cannot be read; the help of its flag says its kind."""
+    got = " ".join(re.findall(r"'([^']*)'", reason.split("Got errors")[0]))
+    lines = [line.strip() for part in rest for line in part]
+    kinds = [line.removeprefix(f"{name} ") for line in lines if line.startswith(f"{name} ")]
+    kind = KINDS.get(kinds[0], f"a value of the kind {kinds[0]}") if kinds else "another value"
+    return InputError(name, repr(got), f"give {kind}; {see}")
+
+
+def _parts(box: str) -> list[list[str]]:
+    """Takes apart what is drawn in a box: its message, and more below rules."""
     lines = [re.sub(r"^[│╰]|[│╯\s]+$", "", line) for line in box.splitlines()[1:]]
     parts = itertools.groupby(lines, lambda line: bool(re.fullmatch(r"[─\s-]*", line)))
-    return next((list(part) for is_rule, part in parts if not is_rule), [])
+    return [list(part) for is_rule, part in parts if not is_rule] or [[]]
 
 
 def _indentation(line: str) -> int:

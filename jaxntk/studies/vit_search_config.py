@@ -54,6 +54,9 @@ class VitGoal(NamedTuple):
         if name in COUNTS or not at:
             cure = f"write {name}" if name in COUNTS else "say of which kernel, as in lga@ntk"
             raise InputError("goals", text, cure)
+        if kernel != NTK and "/" not in kernel:
+            cure = "name a kernel: ntk, or a ViNTK such as patch_content:sigma=1/sum"
+            raise InputError("goals", text, cure)
         return cls(name, kernel if kernel == NTK else str(ViNTK.parse(kernel)))
 
 
