@@ -279,18 +279,15 @@ def _programs(
 ) -> Iterator[tuple[jax_core.Jaxpr, list[_Value | None]]]:
     """Yields the programs inside an operation, with the values that become their inputs."""
     if eqn.primitive.name == "scan":
-        constants, carried = eqn.params["num_consts"], eqn.params["num_carry"]
-        looped = eqn.params["length"] > 1
-        passed = [
-            value
-            and value.enter(
-                index,
-                looped=looped and at < constants + carried,
-                stacked=int(at >= constants + carried),
-            )
-            for at, value in enumerate(inputs)
-        ]
-        yield eqn.params["jaxpr"].jaxpr, passed
+        body, looped = eqn.params["jaxpr"].jaxpr, eqn.params["length"] > 1
+        passed = []
+        for value, outer, inner in zip(inputs, eqn.invars, body.invars, strict=True):
+            # A step gets a slice of what is scanned over, and the whole of everything else. (How
+            # many inputs are of which kind is told in other words by each series of JAX.)
+            sliced = len(inner.aval.shape) < len(outer.aval.shape)
+            step = value and value.enter(index, looped=looped and not sliced, stacked=int(sliced))
+            passed.append(step)
+        yield body, passed
     elif eqn.primitive.name == "while":
         heads, bodies = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
         loop = [value and value.enter(index, looped=True) for value in inputs]
