@@ -148,7 +148,8 @@ class CellScores:
         kernels = {goal.epochs for goal in self.config.parsed if goal.name in METRICS}
         tests = {goal.epochs for goal in self.config.parsed if goal.name == "valid_accuracy"}
         read = sum(row["seconds"] for epoch, row in rows.items() if epoch in kernels)
-        read += sum(row["test_seconds"] for epoch, row in rows.items() if epoch in tests)
+        # Rows of an older version do not say what their test took.
+        read += sum(row.get("test_seconds", 0.0) for epoch, row in rows.items() if epoch in tests)
         return rows[max(rows)]["train_seconds"] + read
 
     def __call__(self, archs: Int[np.ndarray, "num 6"]) -> Float64[np.ndarray, "num goals"]:
