@@ -34,7 +34,8 @@ def front_figure(entries: Sequence[Mapping[str, Any]], score: str, of: str) -> F
     steps = [entry["flops"] / 1e6 for entry in front]
     heights = [sign * entry["score"] for entry in front]
     label = f"Pareto front: {len(front)} of {len(entries)}"
-    ax.step(steps, heights, where="post", color=theme.INVALID, linewidth=1.2, label=label)
+    line = {"color": theme.INVALID, "linewidth": 1.2, "marker": "o", "markersize": 3}
+    ax.step(steps, heights, where="post", label=label, **line)
     if known:
         bar = figure.colorbar(points, ax=ax)
         bar.set_label(f"{of}, %", color=theme.MUTED, fontsize=9)

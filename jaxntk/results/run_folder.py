@@ -213,6 +213,11 @@ def _refuse_unfinished(folder: Path) -> None:
     if "shard" in config:
         got = f"{folder}, shard {config['shard']} of a run"
         raise InputError("out_dir", got, f"{merge} {folder.parent}")
+    summary = read_json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
+    if "experiment" in summary and not set(_SUMMARY_KEYS) <= set(summary):
+        kind = summary["experiment"]
+        cure = "its tables and pictures lie there; give the --out folder of jaxntk run"
+        raise InputError("out_dir", f"{folder}, which holds {kind}", cure)
     command = config.get("command", "the same command again")
     got = f"{folder}, an unfinished run without {', '.join(missing)}"
     raise InputError("out_dir", got, f"run it to the end first: {command}")

@@ -41,7 +41,9 @@ def chosen_table(summary: Mapping[str, Any]) -> Table:
         The table.
     """
     known = "accuracy" in summary["searches"][0]
-    title = "the choice of each search (a score that is better low has a minus)"
+    told = "the weighted mean of percentiles among random ones, 0 to 100"
+    score = told if len(summary["goals"]) > 1 else "one that is better low has a minus"
+    title = f"the choice of each search (score: {score})"
     table = Table(title=title, title_justify="left")
     table.add_column("architecture", overflow="fold")
     for name in (
@@ -58,6 +60,9 @@ def chosen_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(each["arch"], score, *worth, *tail)
     failed, told = summary["scores_failed"], summary["scores_told"]
     lines = [levels_line(summary)]
+    if summary["architectures_from_cache"]:
+        scored = summary["architectures_scored"]
+        lines.append(f"{summary['architectures_from_cache']} of {scored} scored by other runs")
     if failed:
         lines.append(f"{failed} of {told} scores failed: scores.jsonl says why")
     without = summary["searches_without_score"]
@@ -92,6 +97,6 @@ def levels_line(summary: Mapping[str, Any]) -> str:
         return text
     return (
         f"{text}; best there is {levels['best_there_is']:.2f}; a random one "
-        f"{levels['random']:.2f}, the largest of as many random ones "
+        f"{levels['random']:.2f}, the largest (#params) of as many random ones "
         f"{levels['largest_of_random']:.2f}"
     )

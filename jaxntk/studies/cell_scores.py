@@ -32,6 +32,7 @@ from jaxntk.studies.over_training_rows import (
     validation_accuracy,
 )
 from jaxntk.studies.row_store import ADOPTED, RowStore
+from jaxntk.studies.score import kernel_row
 from jaxntk.studies.search_options import TABLE, SearchOptions
 from jaxntk.studies.truth import find_table, table_look_up
 
@@ -203,7 +204,7 @@ class CellScores:
         self._found.setdefault(form, {})[row["epochs"]] = row
 
     def _warm_up(self) -> None:
-        """Trains and tests copies of a cell, so that no row's seconds have a compilation."""
+        """Trains, tests and scores copies of a cell: no row's seconds have what comes once."""
         training, size = self._programs.training, self.config.chunk
         archs = jnp.zeros((size, 6), jnp.int32)
         states = training.init([self.config.seed] * size)
@@ -211,6 +212,9 @@ class CellScores:
             states, _ = training.epoch(states, archs, self.study.x_train, self.study.y_train)
         if self.study.valid is not None:
             validation_accuracy(self.study, self._programs, states, archs)
+        for mode, kernel in self._programs.kernels.items():
+            gram = kernel.of(jax.tree.map(lambda leaf: leaf[0], states.variables), archs[0])
+            kernel_row(self.study.jobs[mode], gram, np.asarray(archs[0]), 0, kernel.settings.tile)
         jax.block_until_ready(states)
 
     def _score(self, cells: Sequence[Int[np.ndarray, "6"]]) -> None:

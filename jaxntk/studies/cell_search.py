@@ -45,7 +45,7 @@ def run_cell_search(
             cell keeps.
     """
     validate_cell_search(config)
-    join_named(config.processes)
+    join_named(config.processes, console)
     cells = searchable_cells(config, out, console)
     return run_guided_search(
         config, cells, validate_cell_search, out, command=command, console=console

@@ -10,6 +10,15 @@ from jaxntk.metrics import METRICS
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
 from jaxntk.studies.search_options import COUNTS, TABLE, SearchOptions, check_search
 
+_CHOSEN = "leave it out: a search chooses its cells"
+OF_GOALS = {
+    "archs": _CHOSEN,
+    "num_archs": _CHOSEN,
+    "arch_seed": _CHOSEN,
+    "epochs": "leave it out: goals say after how many epochs, as in lga_centred@3",
+    "metrics": "leave it out: --goals says by what a search goes",
+}
+"""Fields of studies of given cells, which a search does not have."""
 OF_TRAINING = ("loss", "loss_sum", "train_accuracy", "valid_accuracy")
 
 
@@ -42,9 +51,7 @@ class Goal(NamedTuple):
             Goal(name='lga', epochs=3)
         """
         if text.startswith(TABLE):
-            truth = text.removeprefix(TABLE)
-            if truth not in digits201.TRUTHS:
-                Truth.parse(truth)
+            check_truth("goals", text.removeprefix(TABLE))
             return cls(text)
         if text in COUNTS:
             return cls(text)
@@ -95,7 +102,26 @@ def validate_cell_search(config: CellSearchConfig) -> None:
         raise InputError("batch_norms", list(config.batch_norms), "give one: a score is needed")
     if config.num_seeds != 1:
         raise InputError("num_seeds", config.num_seeds, "give 1: each cell is scored once")
-    if config.archs:
-        raise InputError("archs", list(config.archs), "give none: a search chooses its cells")
-    if config.select is not None and config.select not in digits201.TRUTHS:
-        Truth.parse(config.select)
+    if config.select is not None:
+        check_truth("select", config.select)
+    for name, cure in OF_GOALS.items():
+        if getattr(config, name) != CellSearchConfig.__dataclass_fields__[name].default:
+            raise InputError(name, getattr(config, name), cure)
+
+
+def check_truth(argument: str, truth: str) -> None:
+    """Refuses what names no accuracy of any table.
+
+    Args:
+        argument: that is checked.
+        truth: such as ``digits201/valid`` or ``cifar10-valid/valid/200``.
+
+    Raises:
+        InputError: no table has it.
+    """
+    if truth in digits201.TRUTHS:
+        return
+    try:
+        Truth.parse(truth)
+    except InputError as error:
+        raise InputError(argument, error.got, error.cure) from error

@@ -24,7 +24,13 @@ from jaxntk.results.search_plot import Curves, search_figure
 from jaxntk.studies.compare_config import CompareConfig, validate_compare
 from jaxntk.studies.guided_search import HISTORY
 from jaxntk.studies.prune_supernet import NAME as PRUNINGS
-from jaxntk.studies.run_folder import CONFIG, ENVIRONMENT, SUMMARY, make_folder
+from jaxntk.studies.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    SUMMARY,
+    make_folder,
+    refuse_experiment,
+)
 from jaxntk.studies.search_options import TABLE
 
 NAME = "compare_searches"
@@ -82,10 +88,11 @@ def run_compare(
         The summary, as written to ``summary.json``.
 
     Raises:
-        InputError: a folder without a finished search, searches judged by different accuracies, or
-            one that needs to know what a training takes.
+        InputError: a folder without a finished search, searches judged by different accuracies,
+            one that needs to know what a training takes, or `out` of another experiment.
     """
     validate_compare(config)
+    refuse_experiment(out, NAME)
     runs = [read_run(Path(folder), config.training_seconds) for folder in config.runs]
     names = [run.name for run in runs]
     runs = [
@@ -99,7 +106,8 @@ def run_compare(
         for level in ("best_there_is", "random"):
             if run.levels[level] != runs[0].levels[level]:
                 got = f"{run.name}, where {level} is {run.levels[level]:.2f}"
-                cure = f"compare searches of one space: of the first {runs[0].levels[level]:.2f}"
+                first = f"{runs[0].levels[level]:.2f}"
+                cure = f"compare searches of one space within the same limits: of the first {first}"
                 raise InputError("runs", got, cure)
         if run.device != runs[0].device:
             cure = f"compare seconds of one kind of device: of the first {runs[0].device}"

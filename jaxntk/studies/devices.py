@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Shaped
+from rich.console import Console
 
 from jaxntk.errors import InputError
 
@@ -46,12 +47,13 @@ def join_processes(address: str, num_processes: int, process_id: int) -> None:
     jax.distributed.initialize(address, num_processes, process_id)
 
 
-def join_named(processes: str | None) -> None:
+def join_named(processes: str | None, console: Console) -> None:
     """Makes this process one of several, as a configuration names them.
 
     Args:
         processes: ``auto`` where JAX finds the others by itself, ``HOST:PORT/I/N`` for process I of
             N, counted from 1, of which the first listens at HOST:PORT; None for one process.
+        console: told that the others are waited for.
 
     Raises:
         InputError: the text is none of these.
@@ -59,13 +61,17 @@ def join_named(processes: str | None) -> None:
     if processes is None:
         return
     if processes == "auto":
+        console.print("waiting for the other processes, found by JAX", highlight=False)
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize()
         return
     found = re.fullmatch(r"([^/\s]+:\d+)/(\d+)/(\d+)", processes)
     if found is None or not 1 <= int(found[2]) <= int(found[3]):
         raise InputError("processes", processes, "give auto, or HOST:PORT/I/N with I from 1 to N")
+    waiting = f"process {found[2]} of {found[3]}: waiting for the others at {found[1]}"
+    console.print(waiting, highlight=False)
     join_processes(found[1], int(found[3]), int(found[2]) - 1)
+    console.print(f"process {found[2]} of {found[3]}: all are there", highlight=False)
 
 
 def population_mesh(devices: Devices | None = None) -> Mesh:

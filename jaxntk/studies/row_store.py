@@ -63,11 +63,13 @@ class RowStore:
         """Reads the rows of this run, and those that other runs have left in the cache.
 
         Raises:
-            InputError: damaged rows.
+            InputError: damaged rows, or a cache that cannot be made.
         """
         self.rows = rows_by_key(self.folder / SCORES, self._keys)
         if self._shared_folder is None:
             return
+        # Before anything is computed: not every folder that says so can be written to.
+        _make(self._shared_folder)
         for path in sorted(self._shared_folder.glob("*.jsonl")):
             for row in read_rows(path):
                 self.shared.setdefault(self._key(row), row)
@@ -108,12 +110,13 @@ class RowStore:
         self.rows[key] = row
 
     def _publish(self, folder: Path, row: Row) -> None:
+        # It may have been emptied meanwhile.
+        _make(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             append_row(folder / self._file, row)
             if not (folder / ABOUT).exists():
                 write_json_atomic(folder / ABOUT, self._about)
-        except (OSError, InputError) as error:
+        except InputError as error:
             raise InputError("score_cache", f"{folder} ({error})", _CURE) from error
 
     def _key(self, row: Row) -> tuple:
@@ -128,6 +131,13 @@ def _refuse(cache: Path) -> None:
     there = next(path for path in (cache, *cache.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise InputError("score_cache", str(cache), _CURE)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("score_cache", f"{folder} ({error.strerror})", _CURE) from error
 
 
 def _made_with() -> dict[str, Any]:

@@ -75,12 +75,15 @@ def open_run(
 
     Raises:
         InputError: the folder cannot be written to, or holds another shard, or rows of another
-            configuration or of other data.
+            configuration or of other data, or what another experiment has found.
     """
     make_folder(out)
     if holds_rows(out):
         refuse_other(out, record, check)
         return
+    if (out / SUMMARY).exists():
+        # Not every experiment has rows.
+        refuse_experiment(out, record.experiment)
     # What another configuration was compiled with means nothing for this one.
     (out / COMPILATION).unlink(missing_ok=True)
     write_record(out, record, environment())
@@ -224,6 +227,23 @@ def rows_by_key(path: Path, keys: tuple[str, ...]) -> dict[tuple, dict[str, Any]
     return found
 
 
+def refuse_experiment(out: Path, experiment: str) -> None:
+    """Refuses a folder that belongs to another experiment.
+
+    Args:
+        out: the folder; it may not exist yet.
+        experiment: what is to be written there.
+
+    Raises:
+        InputError: it says that it is another one's.
+    """
+    found = [read_json(out / name) for name in (CONFIG, SUMMARY) if (out / name).is_file()]
+    there = [each["experiment"] for each in found if "experiment" in each]
+    if there and there[0] != experiment:
+        got = f"{out}, which holds {there[0]} where {experiment} is asked"
+        raise InputError("out", got, "give another folder")
+
+
 def refuse_other(
     out: Path,
     asked: Record[AnyConfig],
@@ -242,7 +262,12 @@ def refuse_other(
     if not (out / CONFIG).exists():
         cure = "give another folder: these results do not say what they were computed with"
         raise InputError("out", f"{out} with results but no {CONFIG}", cure)
-    there = read_record(out, type(asked.config), check)
+    try:
+        there = read_record(out, type(asked.config), check)
+    except InputError:
+        # What another experiment was asked has other fields: their cure would not help.
+        refuse_experiment(out, asked.experiment)
+        raise
     if there.shard != asked.shard:
         parts = [f"shard {part}" if part else "a whole run" for part in (there.shard, asked.shard)]
         got = f"{out}, {parts[0]} where {parts[1]} is asked"

@@ -10,13 +10,16 @@ from jaxntk.search import pareto_front
 from jaxntk.studies.searchable import Searchable, Searched
 
 
-def seen_entries(searchable: Searchable, found: Searched) -> list[dict[str, Any]]:
+def seen_entries(
+    goals: Sequence[str], searchable: Searchable, found: Searched
+) -> list[dict[str, Any]]:
     """Lists everything that any search has scored, and whether it is on the front.
 
     The Pareto front holds what no other one dominates: none has at least its score at fewer FLOPs,
     or more at as many.
 
     Args:
+        goals: by which searches went; where there are several, entries have each of them.
         searchable: the space.
         found: what was asked for and told.
 
@@ -41,10 +44,13 @@ def seen_entries(searchable: Searchable, found: Searched) -> list[dict[str, Any]
     ranks = np.stack([_places(scores), _places(-flops)], axis=1)
     front = np.asarray(pareto_front(jnp.asarray(ranks, jnp.float32)))
     worth = None if searchable.truth is None else searchable.truth(archs)
+    single = searchable.scores(archs) if len(goals) > 1 else None
     entries = []
     for at in np.lexsort((-scores, flops)):
         entry: dict[str, Any] = dict(searchable.describe(archs[at]))
         entry |= {"score": float(scores[at]), "flops": int(flops[at]), "params": int(params[at])}
+        if single is not None:
+            entry |= dict(zip(goals, map(float, single[at]), strict=True))
         if worth is not None:
             entry["accuracy"] = float(worth[at])
         entries.append(entry | {"front": bool(front[at])})

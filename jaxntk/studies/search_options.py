@@ -91,6 +91,12 @@ def check_search(options: SearchOptions, goals: Sequence[Any]) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise InputError(name, value, f"give at least {least}")
+    if options.algorithm != "random" and options.sample > options.population:
+        cure = f"give at most the population, {options.population}"
+        raise InputError("sample", options.sample, cure)
+    if options.finalists > options.evaluations:
+        cure = f"give at most the evaluations, {options.evaluations}"
+        raise InputError("finalists", options.finalists, cure)
     check_seed("search_seed", options.search_seed)
     if options.select is not None and options.finalists < 2:
         cure = "give at least 2 to choose from, or no select"

@@ -59,7 +59,7 @@ def search_report(
     final = curves.values[:, -1]
     valid = final[np.isfinite(final)]
     entries = [
-        _entry(search, choices[search, -1], found, searchable, levels.get("best_there_is"))
+        _entry(config, search, choices[search, -1], found, searchable, levels.get("best_there_is"))
         for search in range(len(choices))
     ]
     summary = {
@@ -80,7 +80,7 @@ def search_report(
     }
     goals = " + ".join(config.goals)
     name = f"{config.algorithm}, {goals}"
-    seen = seen_entries(searchable, found)
+    seen = seen_entries(config.goals, searchable, found)
     summary["front"] = front_of(seen)
     axis = "score, higher is better" if searchable.truth is None else f"{searchable.of}, %"
     # By the score: by accuracy it would be chosen with what it is judged by.
@@ -116,6 +116,7 @@ def _curves(
 
 
 def _entry(
+    config: SearchOptions,
     search: int,
     arch: Int[np.ndarray, " genes"],
     found: Searched,
@@ -128,6 +129,11 @@ def _entry(
     same = (archs == arch).all(axis=1)
     entry: dict[str, Any] = dict(searchable.describe(arch))
     entry["score"] = number_or_none(told[np.flatnonzero(same)[0]]) if chosen else None
+    if len(config.goals) > 1:
+        values = searchable.scores(arch[None])[0]
+        entry |= {
+            goal: number_or_none(value) for goal, value in zip(config.goals, values, strict=True)
+        }
     if searchable.truth is not None:
         accuracy = float(searchable.truth(arch[None])[0]) if chosen else None
         entry["accuracy"] = accuracy
@@ -180,5 +186,5 @@ def _title(entry: dict[str, Any], searchable: Searchable) -> str:
     if entry["score"] is None:
         return "no search found a valid score: the first of all"
     if searchable.truth is None:
-        return f"best score, {entry['score']:.4g}"
+        return f"best score (higher is better), {entry['score']:.4g}"
     return f"that of the best score; {searchable.of} {entry['accuracy']:.2f} %"

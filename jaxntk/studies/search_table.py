@@ -126,6 +126,7 @@ def run_search_table(
         InputError: anything wrong with configuration, table or folder.
     """
     validate_search_table(config)
+    run_folder.refuse_experiment(out, NAME)
     table = find_table(config.data_dir, config.table)
     cells = nasbench201.enumerate_space()
     order = np.argsort(np.asarray(code_of(jnp.asarray(cells), CELLS.sizes)))

@@ -141,7 +141,7 @@ class ViTKernels:
     def prepare(
         self, family: str, arch: Int[np.ndarray, " genes"], how: FourierMap | None = None
     ) -> None:
-        """Compiles and draws what the kernel of an architecture needs, so that it can be timed.
+        """Compiles, draws and first runs what a kernel needs, so that it can be timed.
 
         Args:
             family: as of a call, as are the next two.
@@ -151,7 +151,11 @@ class ViTKernels:
         Raises:
             InputError: as a call does.
         """
-        self._ready(family, arch, how)
+        before = self.compilations
+        executable, params, parts = self._ready(family, arch, how)
+        if self.compilations > before:
+            # The first run of a program takes longer than others.
+            jax.block_until_ready(executable(params, parts, jnp.asarray(arch, jnp.int32)))
 
     def look(self, family: str, how: FourierMap | None = None) -> Float[Array, "parts n h w c"]:
         """Returns what the networks of a family see.

@@ -51,7 +51,7 @@ def run_vit_search(
             architecture keeps.
     """
     validate_vit_search(config)
-    join_named(config.processes)
+    join_named(config.processes, console)
     transformers = searchable_transformers(config, out, console)
     return run_guided_search(
         config, transformers, validate_vit_search, out, command=command, console=console

@@ -57,7 +57,11 @@ class VitGoal(NamedTuple):
         if kernel != NTK and "/" not in kernel:
             cure = "name a kernel: ntk, or a ViNTK such as patch_content:sigma=1/sum"
             raise InputError("goals", text, cure)
-        return cls(name, kernel if kernel == NTK else str(ViNTK.parse(kernel)))
+        try:
+            return cls(name, kernel if kernel == NTK else str(ViNTK.parse(kernel)))
+        except InputError as error:
+            got = f"{text} ({error.argument}: {error.got})"
+            raise InputError("goals", got, error.cure) from error
 
 
 @dataclass(frozen=True, kw_only=True)

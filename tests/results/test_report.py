@@ -248,6 +248,13 @@ def test_an_unfinished_run_gets_no_report(make_run):
     assert not (folder / "report.html").exists()
 
 
+def test_a_search_gets_no_report(tmp_path):
+    for name in ("config.json", "environment.json", "summary.json"):
+        (tmp_path / name).write_text('{"experiment": "cell_search", "command": "x"}')
+    with pytest.raises(InputError, match="which holds cell_search; its tables"):
+        write_report(tmp_path)
+
+
 def test_a_folder_without_a_run_gets_no_report(tmp_path):
     with pytest.raises(InputError, match="holds no run"):
         write_report(tmp_path)

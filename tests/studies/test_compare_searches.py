@@ -150,6 +150,14 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+def test_the_folder_of_a_search_is_left_alone(tmp_path):
+    search(tmp_path / "run")
+    before = (tmp_path / "run" / "summary.json").read_bytes()
+    with pytest.raises(InputError, match="where compare_searches is asked; give another folder"):
+        compare(tmp_path / "run", tmp_path / "run")
+    assert (tmp_path / "run" / "summary.json").read_bytes() == before
+
+
 def test_a_history_of_an_older_version_is_named(tmp_path):
     kept = search(tmp_path / "run")
     np.savez(tmp_path / "run" / "history.npz", archs=kept["archs"])

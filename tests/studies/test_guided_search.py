@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.results.rows import read_json
+from jaxntk.results.rows import read_json, write_json_atomic
 from jaxntk.studies.guided_search import (
     HISTORY,
     choices_of,
@@ -174,6 +174,28 @@ def test_another_configuration_is_refused_without_rows_too(tmp_path):
     assert (tmp_path / "run" / "summary.json").read_bytes() == before
 
 
+def test_a_folder_of_another_experiment_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    write_json_atomic(tmp_path / "run" / "summary.json", {"experiment": "compare_searches"})
+    with pytest.raises(InputError, match="which holds compare_searches where guided is asked"):
+        run(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["summary.json"]
+
+
+def test_single_goals_of_several_are_written_down(tmp_path):
+    options = dataclasses.replace(OPTIONS, goals=("sum", "first"), reference=5)
+    space = searchable(Remembered(worth, lambda archs: archs[:, 0]))
+    summary, shown = run(tmp_path / "run", options, space)
+    assert "percentiles" in shown
+    for entry in summary["searches"]:
+        assert entry["sum"] == entry["accuracy"]
+    for entry in summary["front"]:
+        arch = [int(gene) for gene in entry["arch"].strip("[]").split(",")]
+        assert entry["first"] == arch[0]
+        assert entry["sum"] == entry["accuracy"]
+    assert (tmp_path / "run" / "search.csv").read_text().startswith("arch,score,sum,first,")
+
+
 def test_a_summary_and_its_files(tmp_path):
     summary, shown = run(tmp_path / "run")
     assert summary["levels"]["best_there_is"] == worth(EVERYTHING).max()
@@ -183,7 +205,7 @@ def test_a_summary_and_its_files(tmp_path):
         assert entry["accuracy"] == entry["score"]
         assert 0 <= entry["failed"] < 12
     assert summary["mean"] == pytest.approx(np.mean([e["accuracy"] for e in summary["searches"]]))
-    assert "largest of as many random ones" in shown.replace("\n", " ")
+    assert "largest (#params) of as many random ones" in shown.replace("\n", " ")
     with np.load(tmp_path / "run" / HISTORY) as file:
         assert file["archs"].shape == (3, 12, 3)
     for picture in ("search.png", "best.png"):
@@ -243,6 +265,8 @@ def test_an_impossible_limit_is_refused():
         ({"weights": (float("nan"),)}, "weights: got"),
         ({"evaluations": 0}, "evaluations: got 0"),
         ({"max_params": 0}, "max_params: got 0"),
+        ({"sample": 5}, "sample: got 5; give at most the population, 4"),
+        ({"finalists": 13, "select": "x"}, "finalists: got 13; give at most the evaluations, 12"),
         ({"finalists": 3}, "select: got None"),
         ({"select": "digits201/valid"}, "finalists: got 1"),
     ],

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +122,11 @@ def test_a_torn_line_in_the_cache_is_left_out(tmp_path):
     (file,) = tmp_path.glob("cache/*/*.jsonl")
     file.write_bytes(file.read_bytes() + b'{"arch": "b", "se')
     assert set(store(tmp_path, "second").shared) == {("a", 0)}
+
+
+def test_a_cache_that_cannot_be_made_is_refused_before_any_row(tmp_path):
+    with pytest.raises(InputError, match=r"score_cache: got /proc/cache"):
+        RowStore(tmp_path / "run", KEYS, Path("/proc/cache"), {}).read()
 
 
 def test_a_file_in_place_of_the_cache_is_refused(tmp_path):

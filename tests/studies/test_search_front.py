@@ -20,7 +20,7 @@ def uneven(archs):
 def test_nothing_on_the_front_is_beaten_by_anything():
     space = searchable(Remembered(uneven))
     found = search_in_step(OPTIONS, space, Console(file=io.StringIO()))
-    entries = seen_entries(space, found)
+    entries = seen_entries(OPTIONS.goals, space, found)
     flat, told = found.archs.reshape(-1, 3), found.scores.reshape(-1)
     flops = costs(flat).flops
     everything = [(s, f) for s, f in zip(told, flops, strict=True) if np.isfinite(s)]
@@ -40,7 +40,7 @@ def test_nothing_on_the_front_is_beaten_by_anything():
 def test_counts_and_accuracies_are_those_of_the_architecture():
     space = searchable()
     found = search_in_step(OPTIONS, space, Console(file=io.StringIO()))
-    for entry in seen_entries(space, found):
+    for entry in seen_entries(OPTIONS.goals, space, found):
         arch = np.array([[int(gene) for gene in entry["arch"].strip("[]").split(",")]])
         assert entry["flops"] == costs(arch).flops[0]
         assert entry["params"] == costs(arch).params[0]
@@ -62,5 +62,5 @@ def test_a_run_writes_its_front(tmp_path):
 def test_searches_without_a_score_have_no_front():
     space = searchable(Remembered(lambda archs: np.full(len(archs), np.nan)))
     found = search_in_step(OPTIONS, space, Console(file=io.StringIO()))
-    assert seen_entries(space, found) == []
+    assert seen_entries(OPTIONS.goals, space, found) == []
     assert len(front_figure([], "score", "accuracy").axes) == 1

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from jaxntk.errors import InputError
 from jaxntk.results.rows import read_rows
@@ -66,7 +67,7 @@ def test_one_process_shares_with_itself():
 @pytest.mark.parametrize("text", ["here", "localhost:1/0/2", "localhost:1/3/2", "localhost/1/2"])
 def test_processes_that_cannot_be_are_refused(text):
     with pytest.raises(InputError, match="processes: got"):
-        join_named(text)
+        join_named(text, Console(quiet=True))
 
 
 def start(out, *more):
