@@ -22,7 +22,7 @@ Command   random search and evolution by the centred alignment at initialisation
           by what training gives, sharing the trainings of the run above:
           python experiments/search_cells.py evolution-lga3 --out runs/search_evolution_valid3
             --goals valid_accuracy@3 --score-cache runs/scores
-          two goals, ranks added up:
+          two goals, the mean of their percentiles among random cells:
           python experiments/search_cells.py evolution-centred --out runs/search_two
             --goals lga_centred@0 params
 """

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from jaxntk.errors import InputError
 from jaxntk.launch.commands import cut, execute, show
-from jaxntk.launch.slurm import SlurmJob, array_command, merge_command
+from jaxntk.launch.slurm import SlurmJob, array_command, merge_command, together_command
 from jaxntk.studies.script import exit_code, read_options
 
 
@@ -39,6 +39,10 @@ def main() -> None:
     own, flags = cut(sys.argv[1:])
     options = read_options(Options, __doc__, own)
     job, console = replace(options.job, flags=flags), Console()
+    if job.together:
+        if options.dry_run:
+            return show([together_command(job)], console)
+        sys.exit(execute([together_command(job)], console))
     array = array_command(job)
     if options.dry_run:
         show([array, merge_command(job)], console)

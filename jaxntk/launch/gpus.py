@@ -20,11 +20,15 @@ class GPUJob:
     """Run an experiment on the GPUs of this machine, a shard on each, and merge the results."""
 
     experiment: str
-    """File of the experiment, as jaxntk run takes it."""
+    """File of the experiment, as jaxntk run takes it; with --together that of a search."""
     out: str
     """Folder of the run."""
     gpus: tuple[int, ...] = (0,)
     """Numbers of the GPUs."""
+    together: bool = False
+    """Searches: start the file itself, in processes that share the scoring; no shards."""
+    port: int = 29500
+    """With --together, where the processes find each other on this machine."""
     flags: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """More words for jaxntk run, after a --."""
 
@@ -36,8 +40,8 @@ def commands(job: GPUJob) -> tuple[list[tuple[Command, Mapping[str, str]]], Comm
         job: the job.
 
     Returns:
-        A command for each GPU with what its environment has more, and the merge; None for a single
-        GPU, which makes no shards.
+        A command for each GPU with what its environment has more, and the merge; None where there
+        are no shards: for a single GPU, and where processes work together.
 
     Raises:
         InputError: no GPU, or one twice.
@@ -45,14 +49,19 @@ def commands(job: GPUJob) -> tuple[list[tuple[Command, Mapping[str, str]]], Comm
     if not job.gpus or min(job.gpus) < 0 or len(set(job.gpus)) < len(job.gpus):
         raise InputError("gpus", list(job.gpus), "give their numbers, none twice")
     program = str(Path(sys.executable).parent / "jaxntk")
-    run = (program, "run", job.experiment, *job.flags, "--out", job.out)
+    start = (sys.executable,) if job.together else (program, "run")
+    run = (*start, job.experiment, *job.flags, "--out", job.out)
     num, found = len(job.gpus), []
     for at, gpu in enumerate(job.gpus):
-        shard = () if num == 1 else ("--shard", f"{at + 1}/{num}")
+        part = ("--shard", f"{at + 1}/{num}")
+        if job.together:
+            part = ("--processes", f"localhost:{job.port}/{at + 1}/{num}")
+        words = run if num == 1 else (*run, *part)
         env = {"CUDA_VISIBLE_DEVICES": str(gpu)}
-        found.append((Command((*run, *shard), f"on GPU {gpu}: CUDA_VISIBLE_DEVICES={gpu}"), env))
-    merge = None if num == 1 else Command((program, "merge", job.out), "then one run of the shards")
-    return found, merge
+        found.append((Command(words, f"on GPU {gpu}: CUDA_VISIBLE_DEVICES={gpu}"), env))
+    if num == 1 or job.together:
+        return found, None
+    return found, Command((program, "merge", job.out), "then one run of the shards")
 
 
 def run(job: GPUJob, console: Console) -> int:

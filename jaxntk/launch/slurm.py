@@ -1,4 +1,4 @@
-"""Experiments on a cluster with SLURM: an array of shards, then their merge."""
+"""Experiments on a cluster with SLURM: an array of shards and their merge, or one job."""
 
 import shlex
 from dataclasses import dataclass
@@ -15,19 +15,21 @@ class SlurmJob:
     """Run an experiment as an array of SLURM jobs, a shard each, and merge their results."""
 
     experiment: str
-    """File of the experiment, as jaxntk run takes it."""
+    """File of the experiment, as jaxntk run takes it; with --together that of a search."""
     out: str
     """Folder of the run, on a disk that all nodes share."""
     shards: int = 8
-    """Jobs of the array."""
+    """Jobs of the array; with --together tasks of one job."""
+    together: bool = False
+    """Searches: start the file itself, as tasks of one job that share the scoring; no shards."""
     flags: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """More words for jaxntk run, after a --."""
     gpus: int = 1
-    """Of each job; 0 for none."""
+    """Of each job, or task; 0 for none."""
     cpus: int = 4
-    """Of each job."""
+    """Of each job, or task."""
     memory: str = "32G"
-    """Of each job."""
+    """Of each job; with --together of each node."""
     time: str = "04:00:00"
     """Limit of each job; one that reaches it goes on when the same command is given again."""
     partition: str | None = None
@@ -86,6 +88,33 @@ def array_command(job: SlurmJob) -> Command:
         *([f"--gpus={job.gpus}"] if job.gpus else []),
     ]
     return Command((*_sbatch(job, "", resources), f"--wrap={_script(job, script)}"), "the shards")
+
+
+def together_command(job: SlurmJob) -> Command:
+    """Makes the command that queues one job, whose tasks share the scoring of a search.
+
+    Args:
+        job: the job.
+
+    Returns:
+        The command.
+
+    Raises:
+        InputError: a job that is wrong.
+    """
+    validate_slurm(job)
+    words = ("srun", "python", job.experiment, *job.flags, "--out", job.out, "--processes", "auto")
+    resources = [
+        f"--ntasks={job.shards}",
+        f"--cpus-per-task={job.cpus}",
+        f"--mem={job.memory}",
+        f"--time={job.time}",
+        "--requeue",
+        # JAX gives each task of a node the GPU of its number there, so that all must be seen.
+        *([f"--gpus-per-task={job.gpus}", "--gpu-bind=none"] if job.gpus else []),
+    ]
+    script = _script(job, shlex.join(words))
+    return Command((*_sbatch(job, "", resources), f"--wrap={script}"), "all tasks, as one job")
 
 
 def merge_command(job: SlurmJob, job_id: str = JOB_ID) -> Command:

@@ -46,9 +46,11 @@ class TPUJob:
     out: str
     """Folder of the run, gs://BUCKET/FOLDER; a slice of one host may write to its own disk."""
     experiment: str = "experiments/init_metrics_nasbench201.py"
-    """File of the experiment, as jaxntk run takes it."""
+    """File of the experiment, as jaxntk run takes it; with --together that of a search."""
     flags: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """More words for jaxntk run, after a --."""
+    together: bool = False
+    """Searches: start the file itself on all hosts, which share the scoring; no shards."""
     hosts: int = 1
     """Machines of the slice: 1 for up to 4 or 8 chips, depending on the type."""
     chips: int = 4
@@ -170,23 +172,27 @@ def _buckets(job: TPUJob) -> list[Folder]:
 
 
 def _run(job: TPUJob) -> list[Command]:
-    """Each host sees its own chips only, or it would wait for the others."""
+    """Each host of shards sees its own chips only, or it would wait for the others."""
     bounds = {1: "1,1,1", 4: "2,2,1", 8: "2,4,1"}[job.chips]
     lines = ["set -e", *dict.fromkeys(folder.mount for folder in _buckets(job))]
     if job.data is not None:
         lines.append(f'export JAXNTK_DATA="{Folder.parse(job.data).path}"')
-    shard = ""
-    if job.hosts > 1:
+    part = ""
+    if job.hosts > 1 and job.together:
+        # All hosts see the whole slice, by which they find each other.
+        part = " --processes auto"
+    elif job.hosts > 1:
         lines.append(f"i={HOST}")
         lines.append(f'test "$i" -ge 0 -a "$i" -lt {job.hosts}')
         lines.append(f"export TPU_SKIP_MDS_QUERY=1 TPU_CHIPS_PER_HOST_BOUNDS={bounds}")
         lines.append("export TPU_HOST_BOUNDS=1,1,1 TPU_WORKER_HOSTNAMES=localhost TPU_WORKER_ID=0")
-        shard = f" --shard $((i + 1))/{job.hosts}"
+        part = f" --shard $((i + 1))/{job.hosts}"
     lines.append("cd jaxntk")
-    words = shlex.join(("../tpu/bin/jaxntk", "run", job.experiment, *job.flags))
+    start = ("../tpu/bin/python",) if job.together else ("../tpu/bin/jaxntk", "run")
+    words = shlex.join((*start, job.experiment, *job.flags))
     # The job outlives the connection, and runs once however often it is started.
-    start = f'{words} --out "{Folder.parse(job.out).path}"{shard}'
-    lines.append(f"(nohup flock -n ../jaxntk.lock {start} >> ../jaxntk.log 2>&1 < /dev/null &)")
+    line = f'{words} --out "{Folder.parse(job.out).path}"{part}'
+    lines.append(f"(nohup flock -n ../jaxntk.lock {line} >> ../jaxntk.log 2>&1 < /dev/null &)")
     return [_ssh(job, "; ".join(lines), "start, or go on, on all hosts")]
 
 
@@ -195,8 +201,8 @@ def _logs(job: TPUJob) -> list[Command]:
 
 
 def _merge(job: TPUJob) -> list[Command]:
-    if job.hosts == 1:
-        raise InputError("step", "merge", "one host makes no shards: the run is whole")
+    if job.hosts == 1 or job.together:
+        raise InputError("step", "merge", "this job makes no shards: the run is whole")
     folder = Folder.parse(job.out)
     script = f'set -e; {folder.mount}; cd jaxntk; ../tpu/bin/jaxntk merge "{folder.path}"'
     return [_ssh(job, script, "make one run of the shards", worker="0")]

@@ -238,7 +238,7 @@ def refuse_experiment(out: Path, experiment: str) -> None:
         InputError: it says that it is another one's.
     """
     found = [read_json(out / name) for name in (CONFIG, SUMMARY) if (out / name).is_file()]
-    there = [each["experiment"] for each in found if "experiment" in each]
+    there = [each["experiment"] for each in found if isinstance(each.get("experiment"), str)]
     if there and there[0] != experiment:
         got = f"{out}, which holds {there[0]} where {experiment} is asked"
         raise InputError("out", got, "give another folder")

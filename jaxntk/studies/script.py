@@ -1,5 +1,6 @@
 """How an experiment with a command line of its own begins and ends."""
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ import jax
 import tyro
 from rich.console import Console
 
-from jaxntk.errors import InputError
+from jaxntk.errors import InputError, check_choice
 from jaxntk.flags import in_one_line
 from jaxntk.interrupt import exit_at_interrupt
 
@@ -57,15 +58,35 @@ def read_options(
     Returns:
         The options.
     """
-    return _read(partial(tyro.cli, kind, args=arguments, description=description))
+    return _read(partial(tyro.cli, kind, args=arguments, description=_paragraphs(description)))
 
 
-def _read(read: Callable[[], Options]) -> Options:
+def _paragraphs(description: str | None) -> str | None:
+    """Sets headings such as ``Paper`` apart, as the library runs lines together."""
+    return None if description is None else re.sub(r"\n+(?=[A-Z]\w+ {2})", "\n\n", description)
+
+
+def _read(read: Callable[[], Options], preset: str = "") -> Options:
     try:
-        return in_one_line(read, f"see {Path(sys.argv[0]).name} --help")
+        return in_one_line(read, f"see {Path(sys.argv[0]).name}{preset} --help")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+
+
+def _read_preset(presets: Mapping[str, tuple[str, Any]], description: str | None) -> Any:
+    """Reads the options of a preset, which is the first word."""
+    asked = next(iter(sys.argv[1:]), "")
+    if asked not in ("-h", "--help"):
+        try:
+            check_choice("preset", asked, tuple(presets))
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(BAD_INPUT)
+    choose = partial(
+        tyro.extras.overridable_config_cli, dict(presets), description=_paragraphs(description)
+    )
+    return _read(choose, f" {asked}")
 
 
 def run_preset(
@@ -90,8 +111,7 @@ def run_preset(
     if isinstance(presets, type):
         options = read_options(presets, description)
     else:
-        choose = partial(tyro.extras.overridable_config_cli, dict(presets), description=description)
-        options = _read(choose)
+        options = _read_preset(presets, description)
     if getattr(options.config, "dtype", None) in ("float64", "mixed"):
         jax.config.update("jax_enable_x64", True)
     command = shlex.join(["python", *sys.argv])

@@ -209,6 +209,45 @@ def test_each_gpu_has_a_shard():
         gpus.commands(replace(GPUS, gpus=(1, 1)))
 
 
+def test_searches_share_the_gpus():
+    found, merge = gpus.commands(replace(GPUS, together=True, port=1234))
+    assert merge is None
+    for at, (command, env) in enumerate(found):
+        assert command.words[:2] == (sys.executable, "experiments/x.py")
+        assert command.words[-2:] == ("--processes", f"localhost:1234/{at + 1}/2")
+        assert env["CUDA_VISIBLE_DEVICES"] == str((0, 2)[at])
+    ((one, _),), _ = gpus.commands(replace(GPUS, together=True, gpus=(3,)))
+    assert one.words == (sys.executable, "experiments/x.py", "--out", "runs/x")
+
+
+def test_searches_are_one_job_of_a_cluster(tmp_path):
+    job = replace(SLURM, together=True, flags=("evolution-lga3",), activate="true")
+    command = slurm.together_command(job)
+    assert {"--ntasks=3", "--gpus-per-task=1", "--gpu-bind=none"} <= set(command.words)
+    assert not any(word.startswith("--array") for word in command.words)
+    (wrapped,) = (word for word in command.words if word.startswith("--wrap="))
+    program(tmp_path, "srun", f'for word in "$@"; do echo "[$word]" >> {tmp_path}/calls; done')
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-c", wrapped.removeprefix("--wrap=")], env=env, check=True)
+    calls = (tmp_path / "calls").read_text().split("\n")[:-1]
+    words = ["python", "experiments/a b.py", "evolution-lga3", "--out", "runs/init"]
+    assert calls == [f"[{word}]" for word in (*words, "--processes", "auto")]
+
+
+def test_hosts_of_a_slice_search_together(host):
+    home, run = host
+    (home / "tpu" / "bin" / "jaxntk").rename(home / "tpu" / "bin" / "python")
+    job = replace(TPU, together=True, experiment="experiments/search_cells.py", flags=("a b",))
+    calls = run(script_of(tpu.commands(job, "run")[0]))
+    folder = f"{home}/buckets/mine/runs/init"
+    words = ("experiments/search_cells.py", "a b", "--out", folder, "--processes", "auto")
+    assert "".join(f"[{word}]\n" for word in words) in calls
+    # Each host by itself would search alone.
+    assert "TPU_" not in calls
+    with pytest.raises(InputError, match="no shards"):
+        tpu.commands(job, "merge")
+
+
 def test_words_after_the_dashes_are_for_the_experiment():
     assert cut(["run", "--", "--n", "--", "x"]) == (["run"], ("--n", "--", "x"))
     assert str(Command(("a b", "$HOME"), "")) == "'a b' '$HOME'"
@@ -231,6 +270,8 @@ def test_words_after_the_dashes_are_for_the_experiment():
         ("slurm.py --experiment e.py --out o --shards 2 --dry-run", 0, "afterok:JOBID"),
         ("slurm.py --experiment e.py --out o --shards 0 --dry-run", 2, "error: shards: got 0"),
         ("gpus.py --experiment e.py --out o --gpus 0 1 --dry-run", 0, "--shard 2/2"),
+        ("gpus.py --experiment e.py --out o --gpus 0 1 --together --dry-run", 0, "29500/2/2"),
+        ("slurm.py --experiment e.py --out o --together --dry-run -- p", 0, "--processes auto"),
     ],
 )
 def test_scripts_print_what_they_would_do(arguments, code, words):
