@@ -28,7 +28,7 @@ TABLE = CellSearchConfig(
     **OVER_TRAINING, goals=("table:digits201/valid",), evaluations=30, searches=3
 )
 KERNEL = dataclasses.replace(
-    TABLE, goals=("lga@0", "loss_sum@1"), evaluations=4, searches=2, reference=3, population=2
+    TABLE, goals=("lga@0", "loss_sum@1"), evaluations=4, searches=2, reference=3, population=3
 )
 
 

@@ -300,7 +300,7 @@ def test_goals_are_read(text, wanted):
         ({"goals": ("lga",)}, "goals: got lga; say of which kernel"),
         ({"goals": ("lgo@ntk",)}, "goals: got 'lgo'"),
         ({"goals": ("params@ntk",)}, "write params"),
-        ({"goals": ("lga@somewhere/sum",)}, "where: got 'somewhere'"),
+        ({"goals": ("lga@somewhere/sum",)}, "goals: got lga@somewhere.*where: 'somewhere'"),
         ({"goals": ("table:digits201/valid",)}, "goals: got 'digits201/valid'"),
         ({"truth": "digits201/test"}, "truth: got"),
         ({"space": "pit", "truth": "digits_vit/test"}, "truth: got digits_vit/test for other"),
