@@ -34,8 +34,19 @@ def front_figure(entries: Sequence[Mapping[str, Any]], score: str, of: str) -> F
     steps = [entry["flops"] / 1e6 for entry in front]
     heights = [sign * entry["score"] for entry in front]
     label = f"Pareto front: {len(front)} of {len(entries)}"
-    line = {"color": theme.INVALID, "linewidth": 1.2, "marker": "o", "markersize": 3}
-    ax.step(steps, heights, where="post", label=label, **line)
+    ax.step(
+        steps,
+        heights,
+        where="post",
+        color=theme.INVALID,
+        linewidth=1,
+        # Rings: their colour inside is an accuracy.
+        marker="o",
+        markersize=5.5,
+        markerfacecolor="none",
+        markeredgewidth=0.8,
+        label=label,
+    )
     if known:
         bar = figure.colorbar(points, ax=ax)
         bar.set_label(f"{of}, %", color=theme.MUTED, fontsize=9)
