@@ -55,6 +55,10 @@ def prune_table(summary: Mapping[str, Any]) -> Table:
         shown = ("none" if number is None else f"{number:.2f}" for number in numbers)
         table.add_row(each["arch"], *shown)
     lines = [levels_line(summary)]
+    # Summaries of an older version do not count them.
+    if summary.get("kernels_from_cache"):
+        shared = f"{summary['kernels_from_cache']} of {summary['kernels']} kernels"
+        lines.append(f"{shared} computed by other runs")
     if summary["scores_failed"]:
         lines.append(f"{summary['scores_failed']} of {summary['scores_told']} scores failed")
     if summary["searches_without_score"]:

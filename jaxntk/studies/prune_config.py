@@ -1,6 +1,7 @@
 """The configuration of the pruning of a NAS-Bench-201 supernet by kernels."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal
 
 from jaxntk.data import digits201
@@ -32,6 +33,15 @@ class PruneConfig(ScoreConfig):
     """Batch normalisation while the kernel is taken; batch is exact and dear."""
     dtype: Literal["float32", "mixed", "float64"] = "float64"
     """Precision; in float32 many supernets have no condition number."""
+
+    score_cache: str | None = None
+    """Folder in which runs share their scores: no supernet is scored that any of them has scored
+    under the same settings."""
+
+    @property
+    def cache(self) -> Path | None:
+        """The folder of shared scores."""
+        return None if self.score_cache is None else Path(self.score_cache)
 
     def seeds(self, search: int) -> range:
         """Lists the initialisations whose scores are averaged in one pruning.

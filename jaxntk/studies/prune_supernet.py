@@ -1,11 +1,9 @@
 """Prunes a NAS-Bench-201 supernet by kernels at initialisation until a cell is left.
 
-A row of ``scores.jsonl`` is the kernel of one supernet at one initialisation; it is on disk before
-the next is begun, and what was pruned follows from the rows: a run that is killed at any moment
-goes on to the same cells.
+Every row (:mod:`jaxntk.studies.supernet_scores`) is on disk before the next is begun, and what was
+pruned follows from the rows: a run that is killed at any moment goes on to the same cells.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +11,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from jaxtyping import Bool, Float64, Int
 from rich.console import Console
 
-from jaxntk.errors import InputError
-from jaxntk.metrics import METRICS, Score, evaluate
-from jaxntk.networks.nasbench201 import BatchNormMode
-from jaxntk.networks.nasbench201_supernet import Supernet
+from jaxntk.metrics import Score
 from jaxntk.networks.precision import check_x64
 from jaxntk.results.prune_plot import prune_figure, prune_table
 from jaxntk.results.publish import Publication
-from jaxntk.results.rows import append_row
 from jaxntk.search import pruning
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
@@ -32,20 +25,24 @@ from jaxntk.studies.job import Job
 from jaxntk.studies.job import prepare as prepare_job
 from jaxntk.studies.progress import track
 from jaxntk.studies.prune_config import PruneConfig, validate_prune
-from jaxntk.studies.scoring import CompiledKernel, compile_program, kernel_program
 from jaxntk.studies.search_report import levels_of
 from jaxntk.studies.study import Rows, Study
+from jaxntk.studies.supernet_scores import (
+    KEYS,
+    Mask,
+    SupernetScores,
+    adopted,
+    rows_of,
+    told,
+)
 from jaxntk.studies.truth import find_table, table_look_up
 
 NAME = "prune_supernet"
 FIGURE, TABLE = "prune_supernet.png", "prune_supernet.csv"
-KEYS = ("search", "supernet", "init_seed")
-"""Fields that identify a row."""
 PRUNING = pruning(nasbench201.NUM_EDGES, len(nasbench201.OPS))
 SUPERNETS = nasbench201.NUM_EDGES * sum(range(2, len(nasbench201.OPS) + 1))
 """Whose kernels a pruning asks for."""
 
-Mask = Bool[np.ndarray, "6 5"]
 ScoresOf = Callable[[Bool[np.ndarray, "candidates 6 5"]], Float64[np.ndarray, " candidates"]]
 
 
@@ -87,22 +84,6 @@ def prepare(config: PruneConfig) -> Prunable:
     return Prunable(config, job, worth, digest)
 
 
-def written(mask: Mask) -> str:
-    """Writes a supernet as the operations left on each edge.
-
-    Args:
-        mask: edges and operations.
-
-    Returns:
-        Their digits, edges apart.
-
-    Example:
-        >>> written(np.eye(5, dtype=bool)[[0, 3, 3, 1, 2, 4]])
-        '0-3-3-1-2-4'
-    """
-    return "-".join("".join(str(op) for op in np.flatnonzero(kept)) for kept in mask)
-
-
 class Pruned(NamedTuple):
     """How a supernet was pruned.
 
@@ -136,24 +117,6 @@ def prune(scores_of: ScoresOf) -> Pruned:
     return Pruned(path, blind)
 
 
-def told_of(
-    config: PruneConfig, values: Float64[np.ndarray, "candidates goals"]
-) -> Float64[np.ndarray, " candidates"]:
-    """Makes one score of all goals: the place by the score, or the weighted mean of places.
-
-    Args:
-        config: has the weights.
-        values: every goal in its good direction; NaN for failures.
-
-    Returns:
-        Ranks from 1 among those that did not fail, so that no precision is lost; NaN where any goal
-        failed.
-    """
-    ranks = scipy.stats.rankdata(values, axis=0, nan_policy="omit")
-    weights = np.array(config.weights or (1.0,) * len(config.goals))
-    return ranks @ (weights / weights.sum())
-
-
 def compute(prunable: Prunable, out: Path, console: Console) -> None:
     """Computes every row that is not there yet.
 
@@ -165,86 +128,19 @@ def compute(prunable: Prunable, out: Path, console: Console) -> None:
     Raises:
         InputError: the kernel does not fit into memory, or the folder cannot be written to.
     """
-    path, config = out / run_folder.SCORES, prunable.config
-    rows = dict(run_folder.rows_by_key(path, KEYS))
-    kernels: list[CompiledKernel] = []
+    config = prunable.config
+    scores = SupernetScores(config, prunable.job, out, console)
     steps = iter(track(range(config.searches * SUPERNETS), "supernets", console))
 
     def scores_of(search: int, masks: Bool[np.ndarray, "candidates 6 5"]) -> Any:
         for mask in masks:
             next(steps)
-            for seed in config.seeds(search):
-                if (search, written(mask), seed) not in rows:
-                    if not kernels:
-                        kernels.append(_compiled(prunable, console))
-                    row = _row(prunable, kernels[0], search, mask, seed)
-                    append_row(path, row)
-                    rows[search, written(mask), seed] = row
-        return _told(prunable, rows, search, masks)
+            scores(search, mask)
+        return told(config, scores.rows, search, masks)
 
     for search in range(config.searches):
         prune(lambda masks, search=search: scores_of(search, masks))
     next(steps, None)
-
-
-def _compiled(prunable: Prunable, console: Console) -> CompiledKernel:
-    job, config = prunable.job, prunable.config
-    network = Supernet(
-        num_classes=job.dataset.num_classes,
-        channels=config.channels,
-        cells_per_stage=config.cells_per_stage,
-        batch_norm=BatchNormMode(config.batch_norm),
-        initializer=config.initializer,
-    )
-    program = kernel_program(network, job.settings, job.batch.x.shape)
-    estimate = program.estimate()
-    console.print(f"memory, estimated from shapes: {estimate}", highlight=False)
-    if estimate.available is not None and estimate.peak.total > estimate.available:
-        got = f"{config.num_images} images, which need {estimate}"
-        raise InputError("num_images", got, "give fewer: a supernet's kernel has no tiles")
-    console.print("compiling the kernel, once for all supernets ...", highlight=False)
-    return compile_program(program, job.batch.x)
-
-
-def _row(
-    prunable: Prunable, kernel: CompiledKernel, search: int, mask: Mask, seed: int
-) -> dict[str, Any]:
-    config, variables = prunable.config, kernel.variables(seed)
-    start = time.perf_counter()
-    gram = np.asarray(kernel.executable(variables, kernel.x, jnp.asarray(mask)))
-    # Any operation but none connects, as skip_connect does.
-    connected = nasbench201.is_connected([int(edge.any()) for edge in mask[:, 1:]])
-    if config.parameters == "lga" and not connected:
-        gram = np.zeros_like(gram)
-    scores = evaluate(gram, prunable.job.batch.y, config.goals)
-    return {
-        "search": search,
-        "supernet": written(mask),
-        "init_seed": seed,
-        "metrics": {name: score.to_json() for name, score in scores.items()},
-        "seconds": time.perf_counter() - start,
-    }
-
-
-def _told(
-    prunable: Prunable, rows: Rows, search: int, masks: Bool[np.ndarray, "candidates 6 5"]
-) -> Float64[np.ndarray, " candidates"]:
-    """What a search is told of supernets: of each goal the mean over initialisations."""
-    config = prunable.config
-    values = np.array([
-        [
-            [_signed(rows[search, written(mask), seed], goal) for goal in config.goals]
-            for seed in config.seeds(search)
-        ]
-        for mask in masks
-    ])
-    return told_of(config, values.mean(axis=1))
-
-
-def _signed(row: Mapping[str, Any], goal: str) -> float:
-    score = Score.from_json(row["metrics"][goal])
-    sign = 1.0 if METRICS[goal].higher_is_better else -1.0
-    return sign * score.value if score.valid else np.nan
 
 
 def summarize(prunable: Prunable, rows: Rows, console: Console) -> dict[str, Any]:
@@ -252,7 +148,7 @@ def summarize(prunable: Prunable, rows: Rows, console: Console) -> dict[str, Any
 
     Args:
         prunable: what is pruned.
-        rows: the rows by search, supernet and seed.
+        rows: the rows by supernet and seed.
         console: not needed.
 
     Returns:
@@ -263,16 +159,18 @@ def summarize(prunable: Prunable, rows: Rows, console: Console) -> dict[str, Any
     side = prunable.job.batch.x.shape[1]
     params = nasbench201.population_costs(cells, **sizes, image_size=side).params
     paths = [
-        prune(lambda masks, search=search: _told(prunable, rows, search, masks))
+        prune(lambda masks, search=search: told(config, rows, search, masks))
         for search in range(config.searches)
     ]
     levels = levels_of(prunable.worth, params, SUPERNETS, config.init_seed)
     entries = [
-        _entry(search, path, prunable.worth, rows, levels["best_there_is"])
+        _entry(path, prunable.worth, rows_of(config, rows, search), levels["best_there_is"])
         for search, path in enumerate(paths)
     ]
     known = np.array([e["accuracy"] for e in entries if e["accuracy"] is not None])
-    every = [Score.from_json(each) for row in rows.values() for each in row["metrics"].values()]
+    every = [
+        Score.from_json(row["metrics"][goal]) for row in rows.values() for goal in config.goals
+    ]
     return {
         "goals": list(config.goals),
         "searches": entries,
@@ -283,6 +181,8 @@ def summarize(prunable: Prunable, rows: Rows, console: Console) -> dict[str, Any
         "levels": levels,
         "supernets_a_search": SUPERNETS,
         "kernels_a_search": SUPERNETS * config.num_inits,
+        "kernels": len(rows),
+        "kernels_from_cache": adopted(rows),
         "scores_failed": sum(not score.valid for score in every),
         "scores_told": len(every),
         "pruned_in_round": np.mean([np.sum(p.masks, axis=0) for p in paths], axis=0).tolist(),
@@ -290,7 +190,6 @@ def summarize(prunable: Prunable, rows: Rows, console: Console) -> dict[str, Any
 
 
 def _entry(
-    search: int,
     path: Pruned,
     worth: Float64[np.ndarray, " space"],
     rows: Rows,
@@ -305,7 +204,7 @@ def _entry(
         "accuracy": accuracy,
         "regret": None if accuracy is None else best - accuracy,
         "rounds_without_score": path.blind,
-        "seconds": sum(row["seconds"] for row in rows.values() if row["search"] == search),
+        "seconds": sum(row["seconds"] for row in rows.values()),
     }
 
 

@@ -11,13 +11,13 @@ from jaxntk.data.digits201 import load_digits201
 from jaxntk.errors import InputError
 from jaxntk.results.rows import read_rows
 from jaxntk.spaces import nasbench201
-from jaxntk.studies import prune_supernet
+from jaxntk.studies import prune_supernet, row_store, supernet_scores
 from jaxntk.studies.compare_config import CompareConfig
 from jaxntk.studies.compare_searches import run_compare
 from jaxntk.studies.prune_config import PruneConfig, validate_prune
-from jaxntk.studies.prune_supernet import PRUNE, prune, told_of
+from jaxntk.studies.prune_supernet import PRUNE, prune
 from jaxntk.studies.study import run_study
-from tests.shared_programs import shared_programs
+from jaxntk.studies.supernet_scores import told_of
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -36,7 +36,17 @@ ASKED = 6 * (5 + 4 + 3 + 2)
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_once():
-    with shared_programs(prune_supernet, "_compiled"):
+    """The kernel does not depend on what the configurations here differ in."""
+    real = supernet_scores._compiled
+    kept = []
+
+    def once(config, job, console):
+        if not kept:
+            kept.append(real(config, job, console))
+        return kept[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supernet_scores, "_compiled", once)
         yield
 
 
@@ -82,7 +92,7 @@ def test_the_cell_follows_from_the_rows(whole):
     out, summary = whole
     rows = read_rows(out / "scores.jsonl")
     for search, entry in enumerate(summary["searches"]):
-        known = {row["supernet"]: row["metrics"] for row in rows if row["search"] == search}
+        known = {row["supernet"]: row["metrics"] for row in rows if row["init_seed"] == search}
         left = [set("01234") for _ in range(6)]
         while len(left[0]) > 1:
             asked = [(edge, op) for edge in range(6) for op in sorted(left[edge])]
@@ -107,7 +117,7 @@ def test_the_cell_follows_from_the_rows(whole):
 
 def test_a_killed_run_goes_on_to_the_same_cells(whole, tmp_path, monkeypatch):
     out, summary = whole
-    real, written = prune_supernet.append_row, 0
+    real, written = row_store.append_row, 0
 
     class Killed(Exception):
         pass
@@ -119,7 +129,7 @@ def test_a_killed_run_goes_on_to_the_same_cells(whole, tmp_path, monkeypatch):
         if written in (1, 40, 100):
             raise Killed
 
-    monkeypatch.setattr(prune_supernet, "append_row", dies_later)
+    monkeypatch.setattr(row_store, "append_row", dies_later)
     for _ in range(3):
         with pytest.raises(Killed):
             run(tmp_path / "cut")
@@ -130,6 +140,34 @@ def test_a_killed_run_goes_on_to_the_same_cells(whole, tmp_path, monkeypatch):
     ]
     assert without[0] == without[1]
     assert [e["ops"] for e in again["searches"]] == [e["ops"] for e in summary["searches"]]
+
+
+def test_runs_share_supernets_whatever_they_prune_by(whole, tmp_path, monkeypatch):
+    _, summary = whole
+    cached = dataclasses.replace(CONFIG, score_cache=str(tmp_path / "cache"))
+    first = run(tmp_path / "first", cached)
+    assert (first["kernels"], first["kernels_from_cache"]) == (2 * ASKED, 0)
+    assert [e["ops"] for e in first["searches"]] == [e["ops"] for e in summary["searches"]]
+
+    def never(*_):
+        raise AssertionError("a kernel was compiled")
+
+    monkeypatch.setattr(supernet_scores, "_compiled", never)
+    # The second search of the first run.
+    later = dataclasses.replace(cached, searches=1, init_seed=1, truth="digits201/valid")
+    second = run(tmp_path / "second", later)
+    assert (second["kernels"], second["kernels_from_cache"]) == (ASKED, ASKED)
+    assert second["searches"][0]["ops"] == first["searches"][1]["ops"]
+    assert second["searches"][0]["seconds"] == first["searches"][1]["seconds"]
+    # Another goal asks for the same supernets in the first round, then for others.
+    other = dataclasses.replace(cached, searches=1, goals=("condition_number",))
+    with pytest.raises(AssertionError, match="compiled"):
+        run(tmp_path / "third", other)
+    assert len(read_rows(tmp_path / "third" / "scores.jsonl")) >= 30
+    more = dataclasses.replace(cached, num_images=9)
+    with pytest.raises(AssertionError, match="compiled"):
+        run(tmp_path / "fourth", more)
+    assert not (tmp_path / "fourth" / "scores.jsonl").exists()
 
 
 def test_a_supernet_that_fails_is_worse_than_any_other():
@@ -154,7 +192,7 @@ def test_what_no_score_decided_is_no_choice():
     assert prune(lambda masks: np.full(len(masks), np.nan)).blind == 4
     assert prune(late).blind == 2
     path = prune(late)
-    entry = prune_supernet._entry(0, path, np.zeros(15625), {}, 90.0)
+    entry = prune_supernet._entry(path, np.zeros(15625), {}, 90.0)
     assert entry["accuracy"] is entry["regret"] is None
     assert entry["rounds_without_score"] == 2
 
