@@ -9,6 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Float64, Int
 
+from jaxntk.errors import InputError
 from jaxntk.studies.searchable import Scores
 
 
@@ -87,7 +88,7 @@ class SharedScores:
             A row an architecture, the same in every process.
 
         Raises:
-            InputError: as the scores of this process do; the others wait in vain then.
+            InputError: as the scores of this process do, or because another process failed.
         """
         forms = [self.form(arch) for arch in archs]
         new = {
@@ -100,15 +101,28 @@ class SharedScores:
     def _share(self, new: dict[str, Int[np.ndarray, " genes"]]) -> None:
         rank, size = jax.process_index(), jax.process_count()
         archs = list(new.values())
-        mine = archs[rank::size]
-        goals = None
-        if mine:
-            values = self._scores(np.stack(mine))
-            seconds = np.array([self._scores.seconds(arch) for arch in mine])
-            goals = np.concatenate([values, seconds[:, None]], axis=1)
+        goals, failure = None, None
+        try:
+            goals = self._own(archs[rank::size])
+        except InputError as error:
+            failure = error
+        # Nobody waits for a process that has gone.
+        if _most(int(failure is not None)):
+            cure = "see what it says; the same commands again go on"
+            raise failure or InputError("processes", "one that failed", cure)
         for at, row in enumerate(_gathered(goals, len(archs), rank, size)):
             form = list(new)[at]
             self._known[form], self._seconds[form] = row[:-1], float(row[-1])
+
+    def _own(
+        self, mine: list[Int[np.ndarray, " genes"]]
+    ) -> Float64[np.ndarray, "mine columns"] | None:
+        """Goals and seconds of this process's share; None for an empty one."""
+        if not mine:
+            return None
+        values = self._scores(np.stack(mine))
+        seconds = np.array([self._scores.seconds(arch) for arch in mine])
+        return np.concatenate([values, seconds[:, None]], axis=1)
 
 
 def _gathered(
@@ -116,8 +130,9 @@ def _gathered(
 ) -> Float64[np.ndarray, "num columns"]:
     """Puts the shares of all processes together, in the order of the architectures."""
     shares = -(-num // size)
-    # As bytes: without x64 JAX would round numbers to float32.
+    # A process without a share does not know the goals.
     width = _most(0 if own is None else own.shape[1])
+    # As bytes: without x64 JAX would round numbers to float32.
     padded = np.zeros((shares, width))
     if own is not None:
         padded[: len(own)] = own
@@ -126,7 +141,7 @@ def _gathered(
     return np.stack([rows[at % size, at // size] for at in range(num)])
 
 
-def _most(width: int) -> int:
-    """The largest number that any process has: one without a share does not know the goals."""
-    found = multihost_utils.process_allgather(np.array([width], np.int32))
+def _most(number: int) -> int:
+    """The largest number that any process has."""
+    found = multihost_utils.process_allgather(np.array([number], np.int32))
     return int(np.max(np.asarray(found)))

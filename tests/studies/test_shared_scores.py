@@ -64,6 +64,63 @@ def test_one_process_shares_with_itself():
     assert together.scored == 3
 
 
+def begin(command):
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+FAILS = """
+import sys
+import numpy as np
+from rich.console import Console
+from jaxntk.errors import InputError
+from jaxntk.studies.devices import join_named
+from jaxntk.studies.shared_scores import SharedScores
+
+class Full:
+    asked = False
+    def form(self, arch):
+        return str(arch)
+    def seconds(self, arch):
+        return 0.0
+    def __call__(self, archs):
+        if self.asked and sys.argv[2] == "2":
+            raise InputError("out", "a full disk", "make room")
+        self.asked = True
+        return archs + 0.5
+
+join_named(f"localhost:{sys.argv[1]}/{sys.argv[2]}/2", Console(quiet=True))
+scores, archs = SharedScores(Full()), np.arange(8, dtype=np.int32)[:, None]
+print(scores(archs[:4])[:, 0].tolist())
+try:
+    scores(archs)
+except InputError as error:
+    print(error)
+"""
+
+
+def test_who_fails_lets_nobody_wait():
+    """Each says why it ends: its own failure, or that another one failed."""
+    port = str(free_port())
+    workers = [begin([sys.executable, "-c", FAILS, port, rank]) for rank in "12"]
+    try:
+        said = [worker.communicate(timeout=300)[0].strip().splitlines()[-2:] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    together = "[0.5, 1.5, 2.5, 3.5]"
+    other = "processes: got one that failed; see what it says; the same commands again go on"
+    assert said == [[together, other], [together, "out: got a full disk; make room"]]
+
+
 @pytest.mark.parametrize("text", ["here", "localhost:1/0/2", "localhost:1/3/2", "localhost/1/2"])
 def test_processes_that_cannot_be_are_refused(text):
     with pytest.raises(InputError, match="processes: got"):
@@ -71,11 +128,7 @@ def test_processes_that_cannot_be_are_refused(text):
 
 
 def start(out, *more):
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(SCRIPT), "genetic-ntk", "--out", str(out), *TINY, *more]
-    return subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return begin([sys.executable, str(SCRIPT), "genetic-ntk", "--out", str(out), *TINY, *more])
 
 
 def finish(workers):
@@ -97,9 +150,7 @@ def history(out):
 def test_two_processes_find_what_one_finds(tmp_path):
     """Each scores its share; after a kill of both they go on from their rows."""
     finish([start(tmp_path / "one")])
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     out = tmp_path / "two"
     finish([start(out, "--processes", f"localhost:{port}/{rank}/2") for rank in (1, 2)])
     archs, scores = history(tmp_path / "one")
