@@ -18,7 +18,7 @@ from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from jaxntk.kernels.gram import Params, parameter_dtype
+from jaxntk.kernels.gram import Params, kernel_dtype
 from jaxntk.kernels.layer_kernels import LayerKernels, Rows, assemble, inner_products, zero_kernels
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis
 from jaxntk.kernels.parameters import Path, Places, by_path
@@ -47,8 +47,9 @@ def coupled_kernels(
         tile: rows of the Jacobian held at once, twice; None holds all n once. Tiles recompute rows.
 
     Returns:
-        For each path an array ``(*leading axes, n, n)`` in the dtype of the parameters; for
-        ``full`` every example gives C neighbouring rows and columns.
+        For each path an array ``(*leading axes, n, n)``, in the dtype that
+        :func:`~jaxntk.kernels.gram.kernel_dtype` gives; for ``full`` every example
+        gives C neighbouring rows and columns.
 
     Raises:
         InputError: an unknown ``outputs``.
@@ -59,7 +60,7 @@ def coupled_kernels(
         return flat_outputs(apply_fn)(traverse_util.unflatten_dict({**flat, **chosen}), x)
 
     primal, pull_back = jax.vjp(out, {path: flat[path] for path in places.leading})
-    dtype = parameter_dtype(params)
+    dtype = kernel_dtype(params)
     basis = output_basis(outputs, primal.shape[1], primal.dtype)
 
     def kernels(combinations: Float[Array, "k c"]) -> LayerKernels:
@@ -86,7 +87,8 @@ def _from_rows(
     row: Callable[[Array], dict[Path, Array]], n: int, tile: int, places: Places, dtype: jnp.dtype
 ) -> LayerKernels:
     def rows(examples: Array) -> Rows:
-        return lax.map(row, examples, batch_size=min(ROWS_AT_ONCE, len(examples)))
+        jac = lax.map(row, examples, batch_size=min(ROWS_AT_ONCE, len(examples)))
+        return {path: leaf.astype(dtype) for path, leaf in jac.items()}
 
     if tile >= n:
         jac = rows(jnp.arange(n, dtype=jnp.int32))

@@ -6,7 +6,9 @@ that uses the marker covers the parameter if, in the traced program,
 * the parameter is used exactly once, and the marker exactly once, side by side. A weight that two
   layers share has a gradient with two terms, whose cross terms a rule does not see;
 * neither enters a loop as a constant, which is the same sharing in disguise;
-* the layer's output has the examples on its first axis, and nothing mapped over it.
+* the layer's output has the examples on its first axis, and nothing mapped over it;
+* nothing in the function puts the examples in another order;
+* the rule is ours: a function with a derivative of its own (``jax.custom_vjp``) hides its layers.
 
 Branches of a switch count as one use: only one of them runs.
 """
@@ -21,8 +23,10 @@ from flax import traverse_util
 from jax.extend import core as jax_core
 from jaxtyping import Array
 
+from jaxntk.errors import InputError
 from jaxntk.kernels.outputs import ApplyFn
 from jaxntk.kernels.parameters import Path, Places, by_path
+from jaxntk.networks.gram_rules import GRAM_RULE
 from jaxntk.networks.layers import PLACE_SUFFIX
 from jaxntk.networks.linen_gram import linen_rules
 
@@ -33,6 +37,8 @@ NO_RULE = "no Gram rule for the layer that uses it"
 SHARED = "used more than once"
 LOOPED = "used by every step of a loop"
 NOT_BY_EXAMPLE = "its layer does not have the examples on the first axis"
+CONFUSED = "the function fails with places beside its parameters"
+REORDERED = "the function changes the order of the examples"
 TRANSFORMED = "changed before its layer uses it"
 NOT_NAMED = "not in a nested dictionary of named parameters"
 NOT_REAL = "not a real floating-point array"
@@ -40,8 +46,11 @@ NOT_REAL = "not a real floating-point array"
 RENAMES = ("convert_element_type", "copy", "expand_dims", "reshape", "squeeze", "transpose")
 """Operations through which a parameter stays itself."""
 
-WEIGHT_USES = ("add", "conv_general_dilated", "custom_vjp_call", "dot_general", "gather", "mul")
+WEIGHT_USES = ("add", "conv_general_dilated", GRAM_RULE, "dot_general", "gather", "mul")
 """Operations by which a layer applies a weight, and in which it is linear."""
+
+OWN_DERIVATIVES = ("custom_jvp_call", "custom_vjp_call")
+"""Functions whose derivative is not that of what is inside them."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +105,17 @@ def gram_coverage(apply_fn: ApplyFn, params: Any, x: Array | jax.ShapeDtypeStruc
         return Coverage(Places({}), dict.fromkeys(paths, NOT_NAMED), ())
     flat = by_path(params)
     real = {p: leaf for p, leaf in flat.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
-    values, batch = _trace(apply_fn, flat, real, x)
+    found = _trace(apply_fn, flat, real, x)
+    if isinstance(found, str):
+        reasons = {path: found if path in real else NOT_REAL for path in flat}
+        return Coverage(Places({}), reasons, ())
+    values, batch = found
     leading: dict[Path, tuple[int, ...]] = {}
     uncovered = dict.fromkeys(set(flat) - set(real), NOT_REAL)
     unused = []
     for path, leaf in real.items():
         own, mark = values[path], values[marker(path)]
-        if not own.uses and not mark.uses:
+        if not leaf.size or (not own.uses and not mark.uses):
             unused.append(path)
         elif why := _fault(own, mark, batch):
             uncovered[path] = why
@@ -203,37 +216,56 @@ def _fault(own: _Value, mark_value: _Value, batch: int) -> str | None:
         return NOT_BY_EXAMPLE
     # A layer may apply its weight inside a function of its own, as Embed does.
     inside = use.scope[: len(mark.scope)] == mark.scope and use.stacked == mark.stacked
-    if not inside or use.primitive not in WEIGHT_USES or mark.primitive != "custom_vjp_call":
+    if mark.primitive in OWN_DERIVATIVES:
+        return NO_RULE
+    if not inside or use.primitive not in WEIGHT_USES or mark.primitive != GRAM_RULE:
         return TRANSFORMED
-    return None if mark.lengths[:1] == (batch,) else NOT_BY_EXAMPLE
+    # Where two axes are as long as the batch, nobody knows which of them it is.
+    unclear = batch != PROBE_BATCH and mark.lengths.count(batch) > 1
+    return None if mark.lengths[:1] == (batch,) and not unclear else NOT_BY_EXAMPLE
 
 
 def _trace(
     apply_fn: ApplyFn, flat: Mapping[Path, Any], real: Mapping[Path, Any], x: Any
-) -> tuple[dict[Path, "_Value"], int]:
-    """Traces the function with markers; returns each leaf with its uses, and the batch size."""
+) -> tuple[dict[Path, "_Value"], int] | str:
+    """Finds each leaf with its uses, and the batch size; or why there is no rule for any."""
     marked = {**flat, **{marker(path): leaf for path, leaf in real.items()}}
-    shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in marked.values()]
+    try:
+        closed, batch = _traced(apply_fn, marked, x)
+    except InputError:
+        raise
+    except Exception as error:
+        # A wrapper that reads all leaves of a layer, as WeightNorm does, stumbles over markers.
+        # What the function itself has to say is raised here.
+        _traced(apply_fn, flat, x)
+        return f"{CONFUSED} ({type(error).__name__})"
+    if _reorders(closed.jaxpr, batch):
+        return REORDERED
+    values = [_Value(path) for path in marked]
+    _follow(closed.jaxpr, [*values, None])
+    return {value.path: value for value in values}, batch
 
-    def program(leaves: list[Array], x: Array) -> Array:
-        tree = traverse_util.unflatten_dict(dict(zip(marked, leaves, strict=True)))
+
+def _traced(
+    apply_fn: ApplyFn, leaves: Mapping[Path, Any], x: Any
+) -> tuple[jax_core.ClosedJaxpr, int]:
+    """Traces the function; returns the program, and the batch size."""
+
+    def program(values: list[Array], x: Array) -> Array:
+        tree = traverse_util.unflatten_dict(dict(zip(leaves, values, strict=True)))
         with linen_rules(x.shape[0]):
             return apply_fn(tree, x)
 
     def trace(batch: int) -> jax_core.ClosedJaxpr:
         probe = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+        shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves.values()]
         return jax.make_jaxpr(program)(shapes, probe)
 
-    batch = PROBE_BATCH
     try:
-        closed = trace(batch)
+        return trace(PROBE_BATCH), PROBE_BATCH
     except (TypeError, ValueError):
         # The function takes batches of one size only, which then has to do.
-        batch = x.shape[0]
-        closed = trace(batch)
-    values = [_Value(path) for path in marked]
-    _follow(closed.jaxpr, [*values, None])
-    return {value.path: value for value in values}, batch
+        return trace(x.shape[0]), x.shape[0]
 
 
 def _follow(jaxpr: jax_core.Jaxpr, values: list[_Value | None]) -> None:
@@ -251,7 +283,8 @@ def _follow(jaxpr: jax_core.Jaxpr, values: list[_Value | None]) -> None:
             known[eqn.outvars[0]] = replace(inputs[0], moved=moved)
         elif name == "cond":
             _follow_branches(eqn, index, inputs)
-        elif name == "custom_vjp_call" or not (inner := list(_programs(eqn, index, inputs))):
+        elif name in OWN_DERIVATIVES or not (inner := list(_programs(eqn, index, inputs))):
+            name = GRAM_RULE if _is_gram_rule(eqn) else name
             aval: Any = eqn.outvars[0].aval
             for value in filter(None, inputs):
                 use = _Use(name, value.scope, value.looped, value.stacked, value.mixed, aval.shape)
@@ -259,6 +292,43 @@ def _follow(jaxpr: jax_core.Jaxpr, values: list[_Value | None]) -> None:
         else:
             for program, passed in inner:
                 _follow(program, passed)
+
+
+def _is_gram_rule(eqn: Any) -> bool:
+    """Tells one of our rules by the name that it gives its result."""
+    return any(
+        inner.primitive.name == "name" and inner.params["name"] == GRAM_RULE
+        for program in _inside(eqn)
+        for inner in program.eqns
+    )
+
+
+def _inside(eqn: Any) -> list[jax_core.Jaxpr]:
+    # JAX 0.12 has no closed jaxprs any more; a plain one then names itself.
+    return [getattr(each, "jaxpr", each) for each in jax_core.jaxprs_in_params(eqn.params)]
+
+
+def _reorders(jaxpr: jax_core.Jaxpr, batch: int) -> bool:
+    """Tells whether any operation moves entries along an axis as long as the batch."""
+    return any(
+        batch in _moved_along(eqn) or any(_reorders(inner, batch) for inner in _inside(eqn))
+        for eqn in jaxpr.eqns
+    )
+
+
+def _moved_along(eqn: Any) -> list[int]:
+    """Lists the lengths of the axes along which an operation changes the order."""
+    lengths = eqn.invars[0].aval.shape if eqn.invars else ()
+    axes: tuple[int, ...] = ()
+    match eqn.primitive.name:
+        case "rev":
+            axes = eqn.params["dimensions"]
+        case "sort" | "concatenate":
+            # Parts put together, as in a roll, are as long as the batch in what comes out.
+            lengths, axes = eqn.outvars[0].aval.shape, (eqn.params["dimension"],)
+        case "gather":
+            axes = eqn.params["dimension_numbers"].start_index_map
+    return [lengths[axis] for axis in axes]
 
 
 def _follow_branches(eqn: Any, index: int, inputs: list[_Value | None]) -> None:

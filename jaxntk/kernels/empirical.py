@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Shaped
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.coupled import coupled_kernels
 from jaxntk.kernels.coverage import NOT_REAL, Coverage, gram_coverage, is_named
-from jaxntk.kernels.gram import gram_kernels, parameter_dtype, tiled_gram_kernels
+from jaxntk.kernels.gram import gram_kernels, kernel_dtype, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import LayerKernels, total
 from jaxntk.kernels.neural_tangents import (
     NEURAL_TANGENTS_METHODS,
@@ -122,7 +122,8 @@ def empirical_ntk(
         \partial f(x_j) / \partial \theta \rangle
 
     combined over outputs as :mod:`jaxntk.kernels.outputs` says. Compiled once for each function
-    object and shape: pass the same ``apply_fn`` again, not a new lambda.
+    object and shape: pass the same ``apply_fn`` again, not a new lambda. As under ``jax.jit``, what
+    an object with ``__call__`` holds is read once: give what changes as parameters.
 
     Args:
         apply_fn: ``(params, x) -> outputs (n, ...)``, any JAX function. What it gives for an
@@ -191,7 +192,7 @@ def plan_ntk(
     everything = Places({
         path: ()
         for path, leaf in by_path(params).items()
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size
     })
     chosen = select(everything, settings.parameters)
     with nullcontext() if coupled else linen_rules():
@@ -256,7 +257,7 @@ def _kernel(
     columns = len(x1 if x2 is None else x2)
     each = plan.count if outputs == "full" else 1
     # Zeros alone where no parameter that enters reaches the outputs.
-    kernel = jnp.zeros((len(x1) * each, columns * each), parameter_dtype(params))
+    kernel = jnp.zeros((len(x1) * each, columns * each), kernel_dtype(params))
     for kernels in filter(None, layers):
         kernel += total(kernels)
     if outputs != "full":

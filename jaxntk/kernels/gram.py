@@ -46,7 +46,8 @@ def gram_kernels(
             the block of the first ``a`` examples against the last ``b``.
 
     Returns:
-        For each path an array ``(*leading axes, rows, columns)`` in the dtype of the parameters.
+        For each path an array ``(*leading axes, rows, columns)``, in the dtype that
+        :func:`~jaxntk.kernels.gram.kernel_dtype` gives.
         For ``full`` every example gives C neighbouring rows or columns.
 
     Raises:
@@ -58,7 +59,7 @@ def gram_kernels(
     if check_outputs(outputs) == "full":
         each = jax.eval_shape(flat, params, x).shape[1]
         x = jnp.repeat(x, each, axis=0)
-    zeros = zero_kernels(places, (rows * each, columns * each), parameter_dtype(params))
+    zeros = zero_kernels(places, (rows * each, columns * each), kernel_dtype(params))
 
     def out(grams: LayerKernels) -> Array:
         with linen_rules():
@@ -124,7 +125,7 @@ def tiled_gram_kernels(
         (len(x1) * each, None if x2 is None else len(x2) * each),
         tile * each,
         places,
-        parameter_dtype(params),
+        kernel_dtype(params),
     )
 
 
@@ -142,14 +143,15 @@ def with_places(params: Params, grams: LayerKernels) -> Params:
     return traverse_util.unflatten_dict(by_path(params) | beside)
 
 
-def parameter_dtype(params: Params) -> jnp.dtype:
-    """Returns the dtype of a network's parameters, in which its kernels are computed.
+def kernel_dtype(params: Params) -> jnp.dtype:
+    """Returns the dtype in which a network's kernels are computed.
 
     Args:
         params: the parameters.
 
     Returns:
-        The dtype that all floating-point parameters share.
+        The dtype that all floating-point parameters share, but float32 where it is shorter: a sum
+        in bfloat16 stops growing at 256 times what is added.
     """
     leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.result_type(*leaves)
+    return jnp.result_type(jnp.float32, *leaves)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import Array, Float, Shaped
 
-from jaxntk.kernels.gram import Params, parameter_dtype
+from jaxntk.kernels.gram import Params, kernel_dtype
 from jaxntk.kernels.neural_tangents_import import import_neural_tangents
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis, output_count
 from jaxntk.kernels.parameters import Path, Places, by_path
@@ -58,7 +58,8 @@ def neural_tangents_kernel(
     """
     nt = import_neural_tangents()
     flat = by_path(params)
-    basis = output_basis(outputs, output_count(apply_fn, params, x1), parameter_dtype(params))
+    dtype = kernel_dtype(params)
+    basis = output_basis(outputs, output_count(apply_fn, params, x1), dtype)
 
     def combined(chosen: dict[Path, Array], x: Array) -> Array:
         out = flat_outputs(apply_fn)(traverse_util.unflatten_dict({**flat, **chosen}), x)
@@ -73,6 +74,6 @@ def neural_tangents_kernel(
         implementation=nt.NtkImplementation[method.upper()],
     )
     with forward_mode():
-        kernel = kernel_fn(x1, x2, {path: flat[path] for path in places.leading})
+        kernel = kernel_fn(x1, x2, {path: flat[path] for path in places.leading}).astype(dtype)
     # It divides the trace by the number of outputs.
     return kernel if outputs == "full" else kernel * len(basis)

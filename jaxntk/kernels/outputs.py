@@ -115,4 +115,6 @@ def output_count(apply_fn: ApplyFn, params: Any, x: Any) -> int:
     if not out.shape or out.shape[0] != x.shape[0] or not jnp.issubdtype(out.dtype, jnp.floating):
         got = f"outputs {out.dtype}{list(out.shape)} for {x.shape[0]} examples"
         raise InputError("apply_fn", got, cure)
+    if not math.prod(out.shape):
+        raise InputError("apply_fn", f"no outputs, of shape {list(out.shape)}", cure)
     return math.prod(out.shape[1:])

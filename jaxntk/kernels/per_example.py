@@ -10,7 +10,8 @@ from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from jaxntk.kernels.gram import Params, parameter_dtype
+from jaxntk.errors import InputError
+from jaxntk.kernels.gram import Params, kernel_dtype
 from jaxntk.kernels.layer_kernels import (
     LayerKernels,
     Rows,
@@ -45,15 +46,17 @@ def per_example_kernels(
         tile: examples whose gradients are held at once, twice; None for all.
 
     Returns:
-        For each path an array ``(*leading axes, rows, columns)`` in the dtype of the parameters;
+        For each path an array ``(*leading axes, rows, columns)``, in the dtype that
+        :func:`~jaxntk.kernels.gram.kernel_dtype` gives;
         for ``full`` every example gives C neighbouring rows or columns.
 
     Raises:
-        InputError: an unknown ``outputs``.
+        InputError: an unknown ``outputs``, or a function that takes no batch of one.
     """
+    _refuse_one_size(apply_fn, params, x1)
     flat = by_path(params)
     chosen = {path: flat[path] for path in places.leading}
-    dtype = parameter_dtype(params)
+    dtype = kernel_dtype(params)
     count = output_count(apply_fn, params, x1)
     basis = output_basis(outputs, count, dtype)
     each = count if outputs == "full" else 1
@@ -66,7 +69,9 @@ def per_example_kernels(
 
         over_outputs = jax.vmap(jax.grad(scalar), in_axes=(None, None, 0))
         jac = jax.vmap(over_outputs, in_axes=(None, 0, None))(chosen, x, combinations)
-        return {path: leaf.reshape(-1, *flat[path].shape) for path, leaf in jac.items()}
+        return {
+            path: leaf.reshape(-1, *flat[path].shape).astype(dtype) for path, leaf in jac.items()
+        }
 
     def block(left: Array, right: Array | None) -> LayerKernels:
         def one(combinations: Array) -> LayerKernels:
@@ -93,3 +98,18 @@ def per_example_kernels(
         places,
         dtype,
     )
+
+
+def _refuse_one_size(apply_fn: ApplyFn, params: Params, x: Array) -> None:
+    """Raises where a function takes batches of one size only."""
+    try:
+        output_count(apply_fn, params, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        cure = (
+            "let it take any number of examples, which per-example gradients pass one by one; or "
+            "give examples='coupled'"
+        )
+        got = f"a function that takes batches of {len(x)}, but not of 1"
+        raise InputError("apply_fn", got, cure) from error

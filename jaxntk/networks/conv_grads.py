@@ -144,7 +144,7 @@ def patches(
         The patches, a token a window, and the cotangents of their outputs.
     """
     n, counts = len(x), ct.shape[1:-1]
-    padded = jnp.pad(x, ((0, 0), *window.padding, (0, 0)))
+    padded = _padded(x, window)
     covered = [count * size for count, size in zip(counts, window.size, strict=True)]
     seen = lax.slice(padded, (0,) * x.ndim, (n, *covered, x.shape[-1]))
     split = [part for pair in zip(counts, window.size, strict=True) for part in pair]
@@ -197,11 +197,17 @@ def _shifted_both_ways(x: Array, ct: Array, window: ConvWindow) -> tuple[Array, 
     return jnp.concatenate(left, axis=-1), columns.reshape(n, -1, columns.shape[-1])
 
 
+def _padded(x: Array, window: ConvWindow) -> Array:
+    """The input with zeros around it; negative padding cuts off rows."""
+    around = [(low, high, 0) for low, high in window.padding]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
+
+
 def _slices(x: Array, ct: Array, window: ConvWindow) -> list[tuple[Array, Array]]:
     """Input and cotangent as (n, tokens, groups, channels), one pair for each kernel offset."""
     n, channels, groups = len(x), x.shape[-1], window.groups
     out_shape = ct.shape[1:-1]
-    padded = jnp.pad(x, ((0, 0), *window.padding, (0, 0)))
+    padded = _padded(x, window)
     flat_ct = ct.reshape(n, math.prod(out_shape), groups, ct.shape[-1] // groups)
     pairs = []
     for offset in itertools.product(*(range(size) for size in window.size)):

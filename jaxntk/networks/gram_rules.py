@@ -18,9 +18,10 @@ The shape of ``gram`` says which block is wanted, for a batch of n examples:
 
 A ``gram`` of ``None`` means that no kernel is wanted for that parameter.
 
-Outputs have the dtype of the input; derivatives and Gram matrices are computed in the dtype of the
-parameter. Activations in float64 over parameters in float32 thus give float32 kernels of exactly
-the right activation pattern: in float32 alone a few inputs of a ReLU change sign by rounding.
+Outputs have the dtype of the input, derivatives that of the parameter, and Gram matrices that of
+``gram``, usually the parameter's too. Activations in float64 over parameters in float32 thus give
+float32 kernels of exactly the right activation pattern: in float32 alone a few inputs of a ReLU
+change sign by rounding.
 
 The input gradient of a convolution is written as a plain convolution with the flipped kernel and
 its weight gradient as contractions over shifted slices: XLA's CPU backend runs automatic
@@ -36,6 +37,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from jaxntk.networks.conv_grads import (
@@ -49,6 +51,8 @@ from jaxntk.networks.forward_mode import in_forward_mode
 from jaxntk.networks.precision import matmul_precision
 
 Gram = Float[Array, "rows columns"]
+GRAM_RULE = "jaxntk_gram_rule"
+"""Name in the traced program of what one of our rules gives; others give no kernel."""
 Place = Float[Array, "..."]
 """Zeros of the shape of the kernel wanted. Without differentiation any shape will do."""
 
@@ -59,7 +63,11 @@ def _with_rule(
     bwd: Callable[..., Any],
     nondiff_argnums: tuple[int, ...] = (),
 ) -> Callable[..., Array]:
-    rule = jax.custom_vjp(primal, nondiff_argnums=nondiff_argnums)
+    @wraps(primal)
+    def named(*arguments: Any) -> Array:
+        return name_rule(primal(*arguments))
+
+    rule = jax.custom_vjp(named, nondiff_argnums=nondiff_argnums)
     rule.defvjp(fwd, bwd)
 
     @wraps(primal)
@@ -67,6 +75,18 @@ def _with_rule(
         return primal(*arguments) if in_forward_mode() else rule(*arguments)
 
     return operation
+
+
+def name_rule(out: Array) -> Array:
+    """Marks what a function with a Gram rule returns, so that the rule is known as one of ours.
+
+    Args:
+        out: an array among its results.
+
+    Returns:
+        The same; nothing is computed.
+    """
+    return checkpoint_name(out, GRAM_RULE)
 
 
 def gram_block(grad_NxP: Float[Array, "n p"], shape: tuple[int, ...]) -> Gram:
@@ -210,9 +230,9 @@ def _add_bias_fwd(
 
 def _add_bias_bwd(saved: tuple[Array, Gram | None], ct: Array) -> tuple[Array, Array, Gram | None]:
     bias, gram = saved
-    grad = sum_to_trailing(ct.astype(bias.dtype), bias.shape)
-    grad_gram = None if gram is None else gram_block(grad, gram.shape)
-    return ct, grad.sum(axis=0).reshape(bias.shape), grad_gram
+    grad = sum_to_trailing(ct.astype(_wide(bias)), bias.shape)
+    grad_gram = None if gram is None else gram_block(grad.astype(gram.dtype), gram.shape)
+    return ct, grad.sum(axis=0).reshape(bias.shape).astype(bias.dtype), grad_gram
 
 
 add_bias = _with_rule(add_bias, _add_bias_fwd, _add_bias_bwd)
@@ -245,9 +265,9 @@ def _multiply_scale_bwd(
     saved: tuple[Array, Array, Gram | None], ct: Array
 ) -> tuple[Array, Array, Gram | None]:
     x, scale, gram = saved
-    grad = sum_to_trailing((ct * x).astype(scale.dtype), scale.shape)
-    grad_gram = None if gram is None else gram_block(grad, gram.shape)
-    return ct * _over_last(scale, ct), grad.sum(axis=0), grad_gram
+    grad = sum_to_trailing((ct * x).astype(_wide(scale)), scale.shape)
+    grad_gram = None if gram is None else gram_block(grad.astype(gram.dtype), gram.shape)
+    return ct * _over_last(scale, ct), grad.sum(axis=0).astype(scale.dtype), grad_gram
 
 
 multiply_scale = _with_rule(multiply_scale, _multiply_scale_fwd, _multiply_scale_bwd)
@@ -284,7 +304,7 @@ def _dense_bwd(
     return (
         jnp.einsum("nto,io->nti", narrow, kernel, precision=matmul_precision()).astype(ct.dtype),
         jnp.einsum("nti,nto->io", x, narrow, precision=matmul_precision()),
-        None if gram is None else outer_gram(x, narrow, gram.shape),
+        None if gram is None else outer_gram(*_as_kernel(gram, x, narrow), gram.shape),
     )
 
 
@@ -331,7 +351,8 @@ def _conv_bwd(
     weight_grad = conv_weight_grad(x, narrow, window)
     if gram is None:
         return input_grad.astype(ct.dtype), weight_grad, None
-    return input_grad.astype(ct.dtype), weight_grad, conv_gram(x, narrow, window, gram.shape)
+    pair = _as_kernel(gram, x, narrow)
+    return input_grad.astype(ct.dtype), weight_grad, conv_gram(*pair, window, gram.shape)
 
 
 def _conv_input_grad(
@@ -347,6 +368,16 @@ def _conv_input_grad(
 
 
 conv = _with_rule(conv, _conv_fwd, _conv_bwd, nondiff_argnums=(3, 4))
+
+
+def _wide(parameter: Array) -> jnp.dtype:
+    """Where many numbers are added up: a half-precision sum stops growing early."""
+    return jnp.promote_types(parameter.dtype, jnp.float32)
+
+
+def _as_kernel(gram: Gram, x: Array, ct: Array) -> tuple[Array, Array]:
+    """Takes both factors of a kernel to its dtype."""
+    return x.astype(gram.dtype), ct.astype(gram.dtype)
 
 
 def _over_last(vector: Array, like: Array) -> Array:

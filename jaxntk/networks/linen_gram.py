@@ -25,7 +25,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from jaxntk.errors import InputError
 from jaxntk.networks.conv_grads import ConvWindow
@@ -170,7 +170,7 @@ def _conv_padding(
     return x, None
 
 
-def _embed(module: nn.Embed, out: Array, ids: Int[Array, "n *tokens"]) -> Iterator[Reading]:
+def _embed(module: nn.Embed, out: Array, ids: Integer[Array, "n *tokens"]) -> Iterator[Reading]:
     yield "embedding", partial(_embed_rule, module.num_embeddings), (ids.reshape(len(ids), -1),)
 
 
@@ -240,8 +240,9 @@ def _conv_rule(
 def _embed_rule(
     vocabulary: int, saved: tuple[Array, ...], ct: Array, shape: tuple[int, ...]
 ) -> Gram:
-    # A negative number counts from the end, as in the look-up itself.
-    ids, tokens = saved[0] % vocabulary, _tokens(ct, 1)
+    # The vocabulary may be larger than what the type of the tokens holds. A negative number counts
+    # from the end, as in the look-up itself.
+    ids, tokens = saved[0].astype(jnp.int32) % vocabulary, _tokens(ct, 1)
     if ids.size > vocabulary:
         one_hot = ids[:, :, None] == jnp.arange(vocabulary, dtype=ids.dtype)[None, None, :]
         return outer_gram(one_hot.astype(ct.dtype), tokens, shape)

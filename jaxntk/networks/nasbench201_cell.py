@@ -27,6 +27,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxntk.networks.forward_mode import always_in, in_forward_mode
+from jaxntk.networks.gram_rules import name_rule
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import (
     ConvParameters,
@@ -272,7 +273,7 @@ def _run_cell(
     x: Array, arch: Array, edges: tuple[EdgeParameters, ...], add: Callable[..., Any]
 ) -> tuple[Array, tuple[Moments, ...]]:
     nodes, used = _run_forward(x, arch, edges, add)
-    return nodes[-1], used
+    return name_rule(nodes[-1]), used
 
 
 def _run_forward(

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxntk.networks.gram_rules import Gram
+from jaxntk.networks.gram_rules import Gram, name_rule
 
 TapRule = Callable[[tuple[Array, ...], Array, tuple[int, ...]], Gram]
 """``(what was saved, cotangent, shape of gram) -> gram``."""
@@ -37,7 +37,7 @@ def tap(
         ``out``.
     """
     del rule, saved, gram
-    return out
+    return name_rule(out)
 
 
 def _tap_fwd(

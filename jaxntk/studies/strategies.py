@@ -25,7 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
-from jaxntk.kernels.gram import parameter_dtype
+from jaxntk.kernels.gram import kernel_dtype
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.outputs import output_basis
 from jaxntk.kernels.parameters import Places, predicate, select
@@ -145,7 +145,7 @@ def routed_kernels_fn(
         paths = traverse_util.flatten_dict(dict(variables["params"]))
         select(Places(dict.fromkeys(paths, ())), settings.parameters)
         cells = len(routes.skip[0])
-        zeros = jnp.zeros((cells, len(x), len(x)), parameter_dtype(variables["params"]))
+        zeros = jnp.zeros((cells, len(x), len(x)), kernel_dtype(variables["params"]))
 
         def logits(places: Array) -> Array:
             return routed_logits(frozen, variables, x, routes, slots, places, enters)

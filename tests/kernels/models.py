@@ -122,6 +122,11 @@ LINEN = {
         Sequence((_conv(strides=3, padding=((1, 0), (2, 2))), jnp.tanh)),
         (N, 7, 6, 2),
     ),
+    "conv, cropped": (Sequence((_conv(padding=((-1, 0), (2, -2))), jnp.tanh)), IMAGES),
+    "conv of patches, cropped": (
+        Sequence((nn.Conv(4, (2, 2), strides=2, padding=((-1, 1), (0, -2)), **WIDE), jnp.tanh)),
+        IMAGES,
+    ),
     "conv, dilation": (Sequence((_conv(kernel_dilation=2), jnp.tanh)), IMAGES),
     "conv, groups": (Sequence((_conv(feature_group_count=2), jnp.tanh)), IMAGES),
     "conv, stride, dilation, groups": (

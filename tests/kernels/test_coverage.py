@@ -187,6 +187,100 @@ def test_a_batch_of_one_size_is_traced_with_that_size():
     assert found.complete
 
 
+def test_a_batch_of_one_size_that_another_axis_has_too_is_not_covered():
+    module = nn.Dense(2)
+    params = module.init(jax.random.key(0), X)["params"]
+
+    def time_first(p, x):
+        out = module.apply({"params": p}, x.reshape(4, 4, 3).swapaxes(0, 1))
+        return jnp.tanh(out).swapaxes(0, 1).sum(axis=1)
+
+    found = gram_coverage(time_first, params, jnp.ones((4, 4, 3)))
+    assert set(found.uncovered.values()) == {coverage.NOT_BY_EXAMPLE}
+
+
+ORDER = jnp.array([2, 0, 3, 1])
+ORDERS = {
+    "flipped": lambda x: x[::-1],
+    "rolled": lambda x: jnp.roll(x, 1, axis=0),
+    "sorted": lambda x: x[jnp.argsort(x[:, 0])],
+    "sorted by axis": lambda x: jnp.sort(x, axis=0),
+    "inside jit": jax.jit(lambda x: x[::-1]),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_examples_in_another_order_are_not_covered(name):
+    module = nn.Dense(2)
+    params = module.init(jax.random.key(0), X)["params"]
+    found = gram_coverage(lambda p, x: module.apply({"params": p}, ORDERS[name](x)), params, X)
+    assert set(found.uncovered.values()) == {coverage.REORDERED}
+
+
+def test_other_axes_may_be_in_any_order():
+    module = nn.Dense(2)
+    params = module.init(jax.random.key(0), X)["params"]
+
+    def reversed_features(p, x):
+        x = jnp.concatenate([jnp.sort(x[:, ::-1], axis=1), x[:, :1]], axis=1)[:, ORDER[:3]]
+        return module.apply({"params": p}, x)
+
+    assert gram_coverage(reversed_features, params, X).complete
+
+
+def _own_vjp(fn):
+    wrapped = jax.custom_vjp(fn)
+    wrapped.defvjp(lambda *at: (fn(*at), at), lambda at, ct: jax.vjp(fn, *at)[1](ct))
+    return wrapped
+
+
+def _own_jvp(fn):
+    wrapped = jax.custom_jvp(fn)
+    wrapped.defjvp(lambda at, moved: jax.jvp(fn, at, moved))
+    return wrapped
+
+
+@pytest.mark.parametrize("own", [_own_vjp, _own_jvp])
+def test_a_derivative_of_ones_own_hides_the_layers_in_it(own):
+    model = nn.Dense(3)
+    one = model.init(jax.random.key(0), X)["params"]
+    hidden = own(lambda p, x: jnp.tanh(model.apply({"params": p}, x)))
+    params = {"hidden": one, "seen": one}
+    found = gram_coverage(
+        lambda p, x: model.apply({"params": p["seen"]}, hidden(p["hidden"], x)), params, X
+    )
+    assert {path[0] for path in found.places.leading} == {"seen"}
+    assert set(found.uncovered.values()) == {coverage.NO_RULE}
+
+
+class Spectral(nn.Module):
+    """A wrapper that looks at every leaf of its layer."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.SpectralNorm(nn.Dense(2))(x, update_stats=False)
+
+
+@pytest.mark.parametrize("module", [nn.WeightNorm(nn.Dense(2)), Spectral()])
+def test_wrappers_that_places_confuse_are_not_covered(module):
+    variables = module.init(jax.random.key(0), X)
+
+    def apply_fn(p, x):
+        return module.apply({**variables, "params": p}, x)
+
+    found = gram_coverage(apply_fn, variables["params"], X)
+    assert not found.places.leading
+    assert all(why.startswith(coverage.CONFUSED) for why in found.uncovered.values()), found
+
+
+def test_what_a_function_itself_raises_is_raised():
+    def wrong(p, x):
+        raise RuntimeError("no such layer")
+
+    with pytest.raises(RuntimeError, match="no such layer"):
+        gram_coverage(wrong, {"w": jnp.ones(3)}, X)
+
+
 def test_integers_and_unnamed_parameters_are_said_to_be_so():
     found = gram_coverage(lambda p, x: x @ p[0], [jnp.ones((3, 2))], X)
     assert set(found.uncovered.values()) == {coverage.NOT_NAMED}

@@ -12,6 +12,7 @@ from jaxntk.kernels.empirical import MethodFallback, NtkSettings, empirical_ntk,
 from jaxntk.kernels.gram import gram_kernels
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.outputs import check_outputs, output_basis
+from jaxntk.networks import gram_rules
 from tests.kernels import models
 from tests.networks.tiny import assert_close
 
@@ -271,6 +272,82 @@ def test_whole_numbers_among_the_parameters_are_constants():
     assert_close(kernel, np.outer(x**2, x**2))
 
 
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int32])
+@pytest.mark.parametrize(("words", "tokens"), [(256, 6), (300, 6), (200, 230)])
+def test_short_types_of_tokens_hold_fewer_words_than_there_are(dtype, words, tokens):
+    model = nn.Embed(words, 3, param_dtype=jnp.float64)
+    ids = jnp.asarray(np.random.default_rng(0).integers(0, 127, (4, tokens)), dtype)
+    params = model.init(jax.random.key(0), ids)["params"]
+
+    def apply_fn(params, ids):
+        return jnp.tanh(model.apply({"params": params}, ids)).sum(axis=1)
+
+    jac = np.asarray(jax.jacrev(apply_fn)(params, ids)["embedding"]).reshape(4, 3, -1)
+    kernel = empirical_ntk(apply_fn, params, ids, outputs="trace", method="gram")
+    assert_close(kernel, np.einsum("icp,jcp->ij", jac, jac), 1e-12)
+
+
+@pytest.mark.parametrize("method", ["gram", "per_example_gradients", *NEURAL_TANGENTS])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_parameters_are_added_up_in_float32(method, dtype):
+    """A bias of 3,000 outputs has the trace 3,000; a bfloat16 would stop at 256."""
+    model = nn.Dense(3000, param_dtype=dtype, dtype=dtype)
+    x = jnp.ones((2, 3), dtype)
+    params = model.init(jax.random.key(0), x)["params"]
+    kernel = empirical_ntk(
+        lambda p, x: model.apply({"params": p}, x),
+        params,
+        x,
+        outputs="trace",
+        method=method,
+        parameters=lambda path: path[-1] == "bias",
+    )
+    assert kernel.dtype == jnp.float32
+    # neural-tangents adds up in the dtype of the parameters, rounded once.
+    tolerance = float(jnp.finfo(dtype).eps) if method in NEURAL_TANGENTS else 0
+    assert_close(kernel, np.full((2, 2), 3000.0), tolerance)
+
+
+def test_half_precision_layers_of_ours_are_added_up_in_float32():
+    x = jnp.ones((3, 700, 2), jnp.bfloat16)
+    kernel, scale = jnp.ones((2, 2), jnp.bfloat16), jnp.ones(2, jnp.bfloat16)
+    places = [jnp.zeros((3, 3), jnp.float32)] * 3
+
+    def out(places):
+        hidden = gram_rules.add_bias(gram_rules.dense(x, kernel, places[0]), scale, places[1])
+        return gram_rules.multiply_scale(hidden, scale, places[2]).sum(dtype=jnp.float32)
+
+    grams = jax.grad(out)(places)
+    # A gradient is 700 for each weight and bias, 700 * 3 for each scale.
+    for gram, wanted in zip(grams, (4 * 700**2, 2 * 700**2, 2 * 2100**2), strict=True):
+        assert gram.dtype == jnp.float32
+        assert_close(gram, np.full((3, 3), float(wanted)), 1e-6)
+
+
+def test_a_function_of_one_size_of_batch_is_told_what_to_do():
+    params = {"w": jnp.ones(3)}
+    with pytest.raises(InputError, match=r"apply_fn: got a function that takes batches of 2"):
+        empirical_ntk(
+            lambda p, x: x.reshape(2, 4)[:, :3] @ p["w"],
+            params,
+            X,
+            outputs="sum",
+            method="per_example_gradients",
+        )
+
+
+def test_parameters_without_entries_add_nothing():
+    params = {"none": jnp.ones((0, 2)), "w": jnp.ones((4, 2))}
+    kernel = empirical_ntk(
+        lambda p, x: x @ p["w"] + x[:, :0] @ p["none"],
+        params,
+        X,
+        outputs="trace",
+        method="per_example_gradients",
+    )
+    assert_close(kernel, np.full((2, 2), 8.0))
+
+
 def test_it_runs_inside_jit_and_vmap(case):
     made = case("dense")
 
@@ -343,9 +420,12 @@ def test_bad_input_is_refused_in_one_line(what):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("out", [lambda x: (x, x), lambda x: x[:1], lambda x: x.sum()])
+NO_ROWS = [lambda x: (x, x), lambda x: x[:1], lambda x: x.sum(), lambda x: x[:, :0]]
+
+
+@pytest.mark.parametrize("out", NO_ROWS)
 def test_functions_without_one_row_an_example_are_refused(out):
-    with pytest.raises(InputError, match=r"^apply_fn: got outputs"):
+    with pytest.raises(InputError, match=r"^apply_fn: got (no )?outputs"):
         empirical_ntk(lambda p, x: out(x * p["w"]), {"w": jnp.ones(())}, X, outputs="sum")
 
 
