@@ -194,19 +194,28 @@ def environment() -> dict[str, Any]:
         (``platform``, ``kind``, ``count``), ``system``, ``machine``, ``cpu_count``, and ``git``:
         ``{"commit", "dirty"}`` of the checkout that the code runs from, or None outside of one.
     """
-    devices = jax.devices()
     packages = {name: _package_version(name) for name in PACKAGES}
     return {
         "versions": {"python": platform.python_version(), **packages},
-        "device": {
-            "platform": devices[0].platform,
-            "kind": devices[0].device_kind,
-            "count": len(devices),
-        },
+        "device": device(),
         "system": platform.system(),
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
         "git": _git_state(Path(__file__).resolve().parents[2]),
+    }
+
+
+def device() -> dict[str, Any]:
+    """Describes the devices that computations run on.
+
+    Returns:
+        ``platform``, ``kind`` and ``count``.
+    """
+    devices = jax.devices()
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
     }
 
 

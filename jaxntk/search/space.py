@@ -1,9 +1,10 @@
 """What a search can choose from, and how it draws and varies what it may choose.
 
-An architecture is a vector of genes (:mod:`jaxntk.spaces.genes`). A limit is a predicate: what is
-drawn or varied is drawn `tries` times, the first that is admitted is taken, and where none is, a
-draw falls back to an architecture that is known to be admitted and a child to its parent. So
-nothing that is not admitted is ever asked for.
+An architecture is a vector of genes (:mod:`jaxntk.spaces.genes`). A limit is a predicate. A child
+is varied `tries` times and the first that is admitted is taken, or its parent where none is; a
+random architecture is drawn until one is admitted, so that all of these are equally likely, and
+only after `SEARCHED` draws in vain is it one that is known to be admitted. So nothing that is not
+admitted is ever asked for.
 """
 
 import math
@@ -14,6 +15,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Int32, PRNGKeyArray
 
 from jaxntk.errors import InputError
@@ -23,7 +25,7 @@ Arch: TypeAlias = Int32[Array, " genes"]
 Admits = Callable[[Arch], Bool[Array, ""]]
 
 SEARCHED = 100_000
-"""Architectures that are drawn in vain before a limit is called impossible."""
+"""Architectures that are drawn in vain before a limit is called impossible, or a draw given up."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class SearchSpace:
         active: genes of an architecture that a mutation may change; None for all.
         admits: whether an architecture may be chosen, pure JAX; None for all.
         fallback: an architecture that may be, where ``admits`` is given; see :func:`limited`.
-        tries: how often is drawn before falling back.
+        tries: how often a child is varied before it is its parent.
     """
 
     sizes: tuple[int, ...]
@@ -98,7 +100,7 @@ def limited(space: SearchSpace, admits: Admits, key: PRNGKeyArray) -> SearchSpac
 
 
 def draw(key: PRNGKeyArray, space: SearchSpace) -> Arch:
-    """Draws an architecture that may be chosen, uniformly among these where tries suffice.
+    """Draws an architecture that may be chosen, all of them with equal probability.
 
     Args:
         key: a JAX random key.
@@ -112,7 +114,19 @@ def draw(key: PRNGKeyArray, space: SearchSpace) -> Arch:
     def one(key: PRNGKeyArray) -> Arch:
         return jax.random.randint(key, sizes.shape, 0, sizes, dtype=jnp.int32)
 
-    return _admitted(key, space, one, jnp.asarray(space.fallback or space.sizes, jnp.int32))
+    if space.admits is None:
+        return one(key)
+
+    def look(state: tuple[Array, Array, Arch]) -> tuple[Array, Array, Arch]:
+        round_, _, arch = state
+        found, drawn = _first_admitted(jax.random.fold_in(key, round_), space, one)
+        return round_ + 1, found, jnp.where(found, drawn, arch)
+
+    found, drawn = _first_admitted(key, space, one)
+    known = jnp.asarray(space.fallback, jnp.int32)
+    start = jnp.asarray(1, jnp.int32), found, jnp.where(found, drawn, known)
+    rounds = -(-SEARCHED // space.tries)
+    return lax.while_loop(lambda state: ~state[1] & (state[0] < rounds), look, start)[2]
 
 
 def mutated(key: PRNGKeyArray, space: SearchSpace, parent: Arch) -> Arch:
@@ -178,6 +192,14 @@ def _admitted(
 ) -> Arch:
     if space.admits is None:
         return one(key)
+    found, arch = _first_admitted(key, space, one)
+    return jnp.where(found, arch, otherwise)
+
+
+def _first_admitted(
+    key: PRNGKeyArray, space: SearchSpace, one: Callable[[PRNGKeyArray], Arch]
+) -> tuple[Bool[Array, ""], Arch]:
+    """Tries a few times; says whether any is admitted, and returns the first that is."""
     tried = jax.vmap(one)(jax.random.split(key, space.tries))
-    fine = jax.vmap(space.admits)(tried)
-    return jnp.where(fine.any(), tried[jnp.argmax(fine)], otherwise)
+    fine = jnp.ones(space.tries, bool) if space.admits is None else jax.vmap(space.admits)(tried)
+    return fine.any(), tried[jnp.argmax(fine)]

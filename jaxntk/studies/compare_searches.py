@@ -27,16 +27,18 @@ from jaxntk.studies.prune_supernet import NAME as PRUNINGS
 from jaxntk.studies.run_folder import (
     CONFIG,
     ENVIRONMENT,
+    RESUMED_ON,
     SUMMARY,
     make_folder,
     refuse_experiment,
 )
 from jaxntk.studies.search_options import TABLE
+from jaxntk.studies.searchable import PROCESSES
 
 NAME = "compare_searches"
 FIGURE, TABLE_FILE = "compare_searches.png", "compare_searches.csv"
 FINISHED = "give the folder of a finished search or pruning"
-NEEDED = ("worth", "fresh", "seconds", "reference_seconds", "reference_fresh")
+NEEDED = ("worth", "fresh", "seconds", "reference_seconds", "reference_fresh", "finalists")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +159,7 @@ def read_run(folder: Path, training_seconds: float | None) -> Run:
         if not set(NEEDED) <= set(file.files):
             cure = "run its command again: rows are kept, the history is written anew"
             raise InputError("runs", f"{folder}, of an older version", cure)
-        worth, fresh, seconds, reference, references = (file[name] for name in NEEDED)
+        worth, fresh, seconds, reference, references, finalists = (file[name] for name in NEEDED)
     if not summary["levels"]:
         cure = "give searches of a space whose accuracies are known"
         raise InputError("runs", f"{folder}, judged by its score", cure)
@@ -172,14 +174,36 @@ def read_run(folder: Path, training_seconds: float | None) -> Run:
     if unknown:
         cure = f"say what a training takes on {kind}: {folder} reads {unknown[0]}"
         raise InputError("training_seconds", None, cure)
-    # Goals of one table are trained for once.
-    price = max((prices[truth] or 0.0 for truth in looked), default=0.0)
+    price = price_of(looked, prices)
     taken = np.cumsum(seconds + price * fresh, axis=1) + reference + price * references
     name = f"{config['algorithm']}, {' + '.join(config['goals'])}"
     if selects:
-        taken = taken + config["finalists"] * (prices[config["select"]] or 0.0)
+        # What a goal has looked up already is trained for; what else a finalist needs is not.
+        taken = taken + finalists * (price_of(tuple(prices), prices) - price)
         name += f", best of {config['finalists']} trained"
     return Run(name, summary["of"], summary["levels"], kind, worth, taken)
+
+
+def price_of(truths: Iterable[str], prices: Mapping[str, float | None]) -> float:
+    """Says what it takes to know some accuracies of an architecture.
+
+    Args:
+        truths: the accuracies, such as ``cifar10/test/200``.
+        prices: of each alone, in seconds.
+
+    Returns:
+        Seconds; accuracies of one table come out of one training.
+
+    Example:
+        >>> prices = {"digits201/valid": 8.0, "digits201/test": 8.0, "cifar10/test/200": 90.0}
+        >>> price_of(prices, prices)
+        98.0
+    """
+    tables: dict[str, float] = {}
+    for truth in truths:
+        table = truth.split("/")[0]
+        tables[table] = max(tables.get(table, 0.0), prices[truth] or 0.0)
+    return sum(tables.values(), 0.0)
 
 
 def _read_prunings(folder: Path, summary: Mapping[str, Any]) -> Run:
@@ -226,12 +250,18 @@ def device_kind(folder: Path) -> str:
         Its kind.
 
     Raises:
-        InputError: the run does not say.
+        InputError: the run does not say, or there are several.
     """
-    made = read_json(folder / ENVIRONMENT)
-    if not isinstance(made.get("device"), dict):
-        raise InputError("runs", str(folder), FINISHED)
-    return str(made["device"].get("kind"))
+    kinds: list[str] = []
+    for path in (folder / ENVIRONMENT, *sorted(folder.glob(f"{PROCESSES}/{ENVIRONMENT}"))):
+        made = read_json(path)
+        if not isinstance(made.get("device"), dict):
+            raise InputError("runs", str(folder), FINISHED)
+        kinds += [str(each.get("kind")) for each in (made["device"], *made.get(RESUMED_ON, []))]
+    if len(set(kinds)) > 1:
+        cure = "give a run whose seconds are of one kind of device"
+        raise InputError("runs", f"{folder}, computed on {' and '.join(sorted(set(kinds)))}", cure)
+    return kinds[0]
 
 
 def look_seconds(truth: str, kind: str = "cpu") -> float | None:

@@ -8,7 +8,7 @@ repeats its steps from these and goes on to the same history.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jaxntk.studies.progress import say_complete, track
 from jaxntk.studies.search_options import AnySearch, SearchOptions, make_search
 from jaxntk.studies.search_report import search_report
 from jaxntk.studies.searchable import Scores, Searchable, Searched, own_folder
+from jaxntk.studies.shared_scores import agreed
 
 HISTORY = "history.npz"
 REFERENCE_KEY = 2**32 - 1
@@ -67,30 +68,39 @@ def run_guided_search(
         data_sha256=searchable.digest,
     )
     first = jax.process_index() == 0
+    console = console if first else Console(quiet=True)
     finished = (out / HISTORY).exists()
-    if first:
-        if finished:
-            # A search by counts or tables has no rows by which the folder would be known.
-            run_folder.refuse_other(out, record, validate)
-        run_folder.open_run(out, record, validate)
-    else:
-        console = Console(quiet=True)
-    run_folder.make_folder(own_folder(out))
+    agreed(lambda: _open(out, record, validate, finished=finished))
     searchable.scores.resume()
     scored = searchable.scores.scored
     found = search_in_step(config, searchable, console)
     if finished and searchable.scores.scored == scored:
         say_complete(out, console)
-    choices = np.stack([
+    chosen = [
         choices_of(archs, told, searchable, config.finalists)
         for archs, told in zip(found.archs, found.scores, strict=True)
-    ])
+    ]
+    choices = np.stack([each.archs for each in chosen])
     seconds = time.perf_counter() - start
     made = search_report(config, searchable, found, choices, seconds)
     if first:
-        write_bytes_atomic(out / HISTORY, archive(found._asdict() | {"worth": made.worth}))
+        more = {"worth": made.worth, "finalists": np.stack([each.finalists for each in chosen])}
+        write_bytes_atomic(out / HISTORY, archive(found._asdict() | more))
         publish(out, made.summary, made.publication, console)
     return made.summary
+
+
+def _open(
+    out: Path, record: run_folder.Record, validate: Callable[[Any], None], *, finished: bool
+) -> None:
+    """Begins a run or goes on with it; every process looks at the rows that are its own."""
+    own = own_folder(out)
+    if finished:
+        # A search by counts or tables has no rows by which the folder would be known.
+        run_folder.refuse_other(out, record, validate)
+    run_folder.open_run(own, record, validate)
+    if own != out and jax.process_index() == 0:
+        run_folder.open_run(out, record, validate)
 
 
 def search_in_step(config: SearchOptions, searchable: Searchable, console: Console) -> Searched:
@@ -118,19 +128,21 @@ def search_in_step(config: SearchOptions, searchable: Searchable, console: Conso
     # What the reference has scored is paid for with it.
     seen: list[set[str]] = [set(forms) for _ in range(config.searches)]
     rounds = -(-config.evaluations // search.batch)
-    for _ in track(range(rounds), "rounds", console):
+    for round_ in track(range(rounds), "rounds", console):
         asked, states = ask(states)
-        batch = np.asarray(asked)
+        # Of a last batch only as much is scored as was asked for.
+        left = config.evaluations - round_ * search.batch
+        batch = np.asarray(asked)[:, :left]
         flat = batch.reshape(-1, batch.shape[-1])
         values = told_of(config, scores(flat), reference).reshape(batch.shape[:2])
-        states = tell(states, asked, jnp.asarray(values, jnp.float32))
+        if left > search.batch:
+            states = tell(states, asked, jnp.asarray(values, jnp.float32))
         archs.append(batch)
         told.append(values)
         fresh.append(_fresh(scores, batch, seen))
         costs = [scores.seconds(arch) for arch in flat]
         seconds.append(np.where(fresh[-1], np.reshape(costs, fresh[-1].shape), 0.0))
-    most = config.evaluations
-    whole = [np.concatenate(each, axis=1)[:, :most] for each in (archs, told, fresh, seconds)]
+    whole = [np.concatenate(each, axis=1) for each in (archs, told, fresh, seconds)]
     paid = sum(scores.seconds(arch) for arch in forms.values())
     costs = np.array(paid, np.float64), np.array(len(forms), np.int32)
     return Searched(whole[0], whole[1], whole[2], whole[3], *costs)
@@ -193,12 +205,24 @@ def _fresh(
     return fresh
 
 
+class Choices(NamedTuple):
+    """What a search would choose after each evaluation.
+
+    Args:
+        archs: the architectures.
+        finalists: how many of the best were looked at more closely for that; 0 without a selection.
+    """
+
+    archs: Int[np.ndarray, "evaluations genes"]
+    finalists: Int[np.ndarray, " evaluations"]
+
+
 def choices_of(
     archs: Int[np.ndarray, "evaluations genes"],
     told: Float64[np.ndarray, " evaluations"],
     searchable: Searchable,
     finalists: int,
-) -> Int[np.ndarray, "evaluations genes"]:
+) -> Choices:
     """Says what a search would choose after each evaluation.
 
     Args:
@@ -215,9 +239,10 @@ def choices_of(
     if searchable.select is None:
         best = np.maximum.accumulate(scores)
         better = np.concatenate([[True], best[1:] > best[:-1]])
-        return archs[np.maximum.accumulate(np.where(better, np.arange(len(told)), 0))]
+        chosen = archs[np.maximum.accumulate(np.where(better, np.arange(len(told)), 0))]
+        return Choices(chosen, np.zeros(len(told), np.int32))
     forms = [searchable.scores.form(arch) for arch in archs]
-    found = []
+    found, looked = [], []
     for num in range(1, len(archs) + 1):
         few: dict[str, Int[np.ndarray, " genes"]] = {}
         for at in np.argsort(-scores[:num], kind="stable"):
@@ -227,4 +252,5 @@ def choices_of(
             few.setdefault(forms[at], archs[at])
         stacked = np.stack(list(few.values()))
         found.append(stacked[int(np.argmax(searchable.select(stacked)))])
-    return np.stack(found)
+        looked.append(len(few))
+    return Choices(np.stack(found), np.array(looked, np.int32))

@@ -18,7 +18,7 @@ from typing import Any
 import jaxntk
 from jaxntk.errors import InputError
 from jaxntk.results.rows import append_row, environment, read_rows, write_json_atomic
-from jaxntk.studies.run_folder import SCORES, digest_of, rows_by_key
+from jaxntk.studies.run_folder import SCORES, digest_of, note_device, rows_by_key
 
 ABOUT = "about.json"
 ADOPTED = "from_cache"
@@ -53,6 +53,7 @@ class RowStore:
         self._file = f"{uuid.uuid4().hex}.jsonl"
         self.rows: dict[tuple, Row] = {}
         self.shared: dict[tuple, Row] = {}
+        self._noted = False
         if cache is not None:
             _refuse(cache)
             self._about = dict(about or {}) | _made_with()
@@ -102,6 +103,9 @@ class RowStore:
             InputError: a folder cannot be written to.
         """
         key = self._key(row)
+        if not self._noted:
+            note_device(self.folder)
+            self._noted = True
         # The cache first: what a kill leaves there only is adopted.
         if self._shared_folder is not None and key not in self.shared:
             self._publish(self._shared_folder, row)

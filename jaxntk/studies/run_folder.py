@@ -9,12 +9,14 @@ from typing import Any, Generic
 import numpy as np
 
 from jaxntk.errors import InputError
-from jaxntk.results.rows import environment, read_json, read_rows, write_json_atomic
+from jaxntk.results.rows import device, environment, read_json, read_rows, write_json_atomic
 from jaxntk.studies.config import LOCATIONS, AnyConfig, ExperimentConfig, validate
 from jaxntk.studies.shards import Shard, shard_folders
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
+RESUMED_ON = "resumed_on"
+"""Other devices than the first, in what the environment says."""
 SCORES = "scores.jsonl"
 TRUTH = "truth.jsonl"
 KERNELS = "kernels.npz"
@@ -119,6 +121,24 @@ def write_record(out: Path, record: Record, under: Mapping[str, Any]) -> None:
     # The configuration comes last: where it is present, the folder is whole.
     write_json_atomic(out / ENVIRONMENT, under)
     write_json_atomic(out / CONFIG, record.to_json())
+
+
+def note_device(out: Path) -> None:
+    """Writes down a device that a run goes on with, where it is not the one that it began with.
+
+    Args:
+        out: folder of the run; nothing is done where it does not say what it began with.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    path = out / ENVIRONMENT
+    if not path.is_file():
+        return
+    made, now = read_json(path), device()
+    there = [made.get("device"), *made.get(RESUMED_ON, [])]
+    if now not in there:
+        write_json_atomic(path, made | {RESUMED_ON: [*there[1:], now]})
 
 
 def digest_of(*parts: np.ndarray | str) -> str:

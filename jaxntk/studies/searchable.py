@@ -18,6 +18,9 @@ from jaxntk.studies.search_options import SearchOptions
 LIMITS_KEY = 2**32 - 2
 """Folded into the key of the searches, which fold in their number: no search has this one."""
 
+PROCESSES = "process-*-of-*"
+"""Folders of the processes that share a search."""
+
 Costs = Callable[[Int[np.ndarray, "num genes"]], Any]
 """Gives ``params`` and ``flops`` of architectures."""
 LookUp = Callable[[Int[np.ndarray, "num genes"]], Float64[np.ndarray, " num"]]

@@ -4,6 +4,9 @@ All processes run the same search and ask for the same architectures at the same
 process has to tell another what to do. Each keeps the rows of its share in a folder of its own.
 """
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -11,6 +14,36 @@ from jaxtyping import Float64, Int
 
 from jaxntk.errors import InputError
 from jaxntk.studies.searchable import Scores
+
+Result = TypeVar("Result")
+
+
+def agreed(action: Callable[[], Result]) -> Result:
+    """Does something in every process; where it fails in one, all of them end.
+
+    Nobody waits for a process that has gone.
+
+    Args:
+        action: what is done; without arguments.
+
+    Returns:
+        What it returns in this process.
+
+    Raises:
+        InputError: it failed in another process.
+        Exception: whatever it raises in this one.
+    """
+    if jax.process_count() == 1:
+        return action()
+    result, failure = None, None
+    try:
+        result = action()
+    except Exception as error:
+        failure = error
+    if _gathered_numbers(int(failure is not None)).any():
+        cure = "see what it says; the same commands again go on"
+        raise failure or InputError("processes", "one that failed", cure)
+    return cast(Result, result)
 
 
 def shared(scores: Scores) -> Scores:
@@ -37,24 +70,26 @@ class SharedScores:
         self._scores = scores
         self._known: dict[str, Float64[np.ndarray, " goals"]] = {}
         self._seconds: dict[str, float] = {}
+        self._counts = np.zeros(2, int)
 
     def resume(self) -> None:
         """Reads what this process scored before in its folder.
 
         Raises:
-            InputError: damaged rows.
+            InputError: damaged rows, here or in another process.
         """
-        self._scores.resume()
+        agreed(self._scores.resume)
+        self._count()
 
     @property
     def scored(self) -> int:
         """Architectures that were scored, by whichever process."""
-        return len(self._known)
+        return int(self._counts[0])
 
     @property
     def adopted(self) -> int:
-        """Architectures that this process took from the cache."""
-        return self._scores.adopted
+        """Architectures that were taken from the cache, by whichever process."""
+        return int(self._counts[1])
 
     def form(self, arch: Int[np.ndarray, " genes"]) -> str:
         """Names what is scored once.
@@ -101,18 +136,15 @@ class SharedScores:
     def _share(self, new: dict[str, Int[np.ndarray, " genes"]]) -> None:
         rank, size = jax.process_index(), jax.process_count()
         archs = list(new.values())
-        goals, failure = None, None
-        try:
-            goals = self._own(archs[rank::size])
-        except InputError as error:
-            failure = error
-        # Nobody waits for a process that has gone.
-        if _most(int(failure is not None)):
-            cure = "see what it says; the same commands again go on"
-            raise failure or InputError("processes", "one that failed", cure)
+        goals = agreed(lambda: self._own(archs[rank::size]))
+        self._count()
         for at, row in enumerate(_gathered(goals, len(archs), rank, size)):
             form = list(new)[at]
             self._known[form], self._seconds[form] = row[:-1], float(row[-1])
+
+    def _count(self) -> None:
+        mine = (self._scores.scored, self._scores.adopted)
+        self._counts = np.array([_gathered_numbers(number).sum() for number in mine])
 
     def _own(
         self, mine: list[Int[np.ndarray, " genes"]]
@@ -131,7 +163,7 @@ def _gathered(
     """Puts the shares of all processes together, in the order of the architectures."""
     shares = -(-num // size)
     # A process without a share does not know the goals.
-    width = _most(0 if own is None else own.shape[1])
+    width = int(_gathered_numbers(0 if own is None else own.shape[1]).max())
     # As bytes: without x64 JAX would round numbers to float32.
     padded = np.zeros((shares, width))
     if own is not None:
@@ -141,7 +173,7 @@ def _gathered(
     return np.stack([rows[at % size, at // size] for at in range(num)])
 
 
-def _most(number: int) -> int:
-    """The largest number that any process has."""
+def _gathered_numbers(number: int) -> Int[np.ndarray, " processes"]:
+    """The numbers of all processes."""
     found = multihost_utils.process_allgather(np.array([number], np.int32))
-    return int(np.max(np.asarray(found)))
+    return np.asarray(found).reshape(-1)

@@ -18,7 +18,9 @@ from jaxntk.search import (
     run_search,
     run_searches,
 )
+from jaxntk.search import space as space_module
 
+KEY = jax.random.key(0)
 SPACE = SearchSpace((5,) * 6)
 TARGET = np.array([4, 2, 1, 2, 1, 3])
 SEARCHES = {
@@ -131,7 +133,23 @@ def test_limits_are_never_violated():
         assert ((history.archs == 3).sum(axis=-1) <= 1).all()
 
 
-def test_where_tries_run_out_a_child_is_its_parent_and_a_draw_the_fallback():
+def test_random_architectures_within_tight_limits_are_all_equally_likely():
+    """27 of 15,625: with 32 tries and a fallback nearly all draws would be the fallback."""
+    space = limited(SPACE, lambda arch: (arch[:3] <= 2).all() & (arch[3:] == 1).all(), KEY)
+    archs = run_search(random_search(space, batch=500), matches, KEY, 1500).archs
+    _, counts = np.unique(np.asarray(archs), axis=0, return_counts=True)
+    assert len(counts) == 27
+    assert scipy.stats.chisquare(counts).pvalue > 0.001, counts
+
+
+def test_draws_in_vain_end_with_the_fallback(monkeypatch):
+    monkeypatch.setattr(space_module, "SEARCHED", 64)
+    space = SearchSpace((5,) * 6, admits=lambda arch: (arch == 4).all(), fallback=(4,) * 6)
+    archs = run_search(random_search(space, batch=3), matches, KEY, 6).archs
+    np.testing.assert_array_equal(archs, np.full((6, 6), 4))
+
+
+def test_where_tries_run_out_a_child_is_its_parent():
     only = jnp.asarray(TARGET)
     space = SearchSpace(
         (5,) * 6, admits=lambda arch: (arch == only).all(), fallback=tuple(TARGET.tolist()), tries=2

@@ -11,9 +11,11 @@ from jaxntk.data.digits201 import load_digits201
 from jaxntk.errors import InputError
 from jaxntk.results.compare_table import NONE
 from jaxntk.results.rows import read_json, write_json_atomic
+from jaxntk.studies import run_folder
 from jaxntk.studies.compare_config import CompareConfig
 from jaxntk.studies.compare_searches import look_seconds, read_run, run_compare
 from jaxntk.studies.guided_search import run_guided_search
+from jaxntk.studies.row_store import RowStore
 from tests.studies.guided import EVERYTHING, OPTIONS, Remembered, searchable, worth
 
 
@@ -89,8 +91,54 @@ def test_our_own_tables_know_what_a_look_took():
 def test_finalists_are_trained(tmp_path):
     kept = search(tmp_path / "run", searchable(select=worth), select="accuracy", finalists=3)
     run = read_run(tmp_path / "run", 2.0)
-    np.testing.assert_allclose(run.seconds, np.cumsum(kept["seconds"], axis=1) + 6.0)
+    looked = [
+        [
+            min(3, max(1, len({str(a[:2]) for a in archs[: at + 1] if a[1] != 3})))
+            for at in range(len(archs))
+        ]
+        for archs in kept["archs"]
+    ]
+    assert np.ptp(looked) > 0
+    wanted = np.cumsum(kept["seconds"], axis=1) + 2.0 * np.array(looked)
+    np.testing.assert_allclose(run.seconds, wanted)
     assert run.name.endswith("best of 3 trained")
+
+
+def test_finalists_that_the_goal_has_looked_up_are_trained_for_once(tmp_path):
+    free = Remembered(worth)
+    free.seconds = lambda arch: 0.0
+    for select, more in (("accuracy/test", False), ("another/test", True)):
+        space = searchable(free, select=worth)
+        changes = {"goals": ("table:accuracy/valid",), "select": select, "finalists": 3}
+        kept = search(tmp_path / select, space, **changes)
+        run = read_run(tmp_path / select, 2.0)
+        paid = 2.0 * np.cumsum(kept["fresh"], axis=1) + 2.0 * more * kept["finalists"]
+        np.testing.assert_allclose(run.seconds, paid)
+
+
+def test_accuracies_of_two_tables_take_two_trainings(tmp_path):
+    free = Remembered(worth, worth, worth)
+    free.seconds = lambda arch: 0.0
+    goals = ("table:one/valid", "table:two/valid", "table:two/test")
+    kept = search(tmp_path / "run", searchable(free), goals=goals, reference=5)
+    looks = kept["reference_fresh"] + kept["fresh"].sum(axis=1)
+    np.testing.assert_allclose(read_run(tmp_path / "run", 3.0).seconds[:, -1], 6.0 * looks)
+
+
+def test_a_run_on_two_kinds_of_devices_has_no_seconds(tmp_path, monkeypatch):
+    search(tmp_path / "run")
+    rows = RowStore(tmp_path / "run", ("arch",))
+    rows.add({"arch": "a"})
+    assert read_run(tmp_path / "run", None).device == "cpu"
+    other = {"platform": "gpu", "kind": "NVIDIA H200", "count": 1}
+    monkeypatch.setattr(run_folder, "device", lambda: other)
+    for arch in "bc":
+        again = RowStore(tmp_path / "run", ("arch",))
+        again.read()
+        again.add({"arch": arch})
+    assert read_json(tmp_path / "run" / "environment.json")["resumed_on"] == [other]
+    with pytest.raises(InputError, match="computed on NVIDIA H200 and cpu"):
+        read_run(tmp_path / "run", None)
 
 
 def test_the_reference_of_a_table_is_trained_too(tmp_path):

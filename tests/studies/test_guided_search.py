@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.results.rows import read_json, write_json_atomic
+from jaxntk.results.rows import append_row, read_json, write_json_atomic
+from jaxntk.studies import guided_search, run_folder
 from jaxntk.studies.guided_search import (
     HISTORY,
     choices_of,
@@ -60,12 +61,24 @@ def test_choices_are_the_best_so_far():
     archs = np.array([[0, 3, 0], [1, 0, 0], [0, 1, 0], [1, 0, 1], [2, 2, 0]], np.int32)
     told = np.array([np.nan, 4.0, 1.0, 4.0, 9.0])
     space = searchable()
-    found = choices_of(archs, told, space, 1)
+    found, looked = choices_of(archs, told, space, 1)
     np.testing.assert_array_equal(found, archs[[0, 1, 1, 1, 4]])
+    np.testing.assert_array_equal(looked, [0] * 5)
     disliked = dataclasses.replace(space, select=lambda few: -worth(few))
-    found = choices_of(archs, told, disliked, 2)
+    found, looked = choices_of(archs, told, disliked, 2)
     # Of the two best functions the worse one, of what failed none; number 3 is as number 1.
     np.testing.assert_array_equal(found, archs[[0, 1, 2, 2, 1]])
+    np.testing.assert_array_equal(looked, [1, 1, 2, 2, 2])
+
+
+def test_of_a_last_generation_only_what_is_asked_for_is_scored():
+    options = dataclasses.replace(OPTIONS, algorithm="genetic", population=5, evaluations=12)
+    scores = Remembered(worth)
+    found = searched(options, searchable(scores))
+    assert sum(scores.known.values()) == 3 * 12
+    longer = searched(dataclasses.replace(options, evaluations=15))
+    np.testing.assert_array_equal(found.archs, longer.archs[:, :12])
+    np.testing.assert_array_equal(found.seconds, longer.seconds[:, :12])
 
 
 def test_several_goals_pay_for_their_reference():
@@ -172,6 +185,32 @@ def test_another_configuration_is_refused_without_rows_too(tmp_path):
     with pytest.raises(InputError, match="a run with evaluations=12 where 13 is asked"):
         run(tmp_path / "run", dataclasses.replace(OPTIONS, evaluations=13))
     assert (tmp_path / "run" / "summary.json").read_bytes() == before
+
+
+def test_each_of_several_processes_refuses_rows_of_another_configuration(tmp_path, monkeypatch):
+    """Their rows lie below the folder of the run, which then looks as if it had none."""
+    own = tmp_path / "process-02-of-02"
+    monkeypatch.setattr(guided_search, "own_folder", lambda _: own)
+    records = [
+        run_folder.Record(
+            experiment="guided",
+            command="again",
+            config=dataclasses.replace(OPTIONS, search_seed=seed),
+            data_sha256="0" * 64,
+        )
+        for seed in (0, 1)
+    ]
+
+    def begun(record):
+        guided_search._open(tmp_path, record, lambda _: None, finished=False)
+
+    begun(records[0])
+    begun(records[1])
+    append_row(own / "scores.jsonl", {"arch": "[0, 0]"})
+    begun(records[1])
+    with pytest.raises(InputError, match="a run with search_seed=1 where 0 is asked"):
+        begun(records[0])
+    assert read_json(tmp_path / "config.json")["config"]["search_seed"] == 1
 
 
 def test_a_folder_of_another_experiment_is_left_alone(tmp_path):

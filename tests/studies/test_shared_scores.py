@@ -85,24 +85,25 @@ from jaxntk.errors import InputError
 from jaxntk.studies.devices import join_named
 from jaxntk.studies.shared_scores import SharedScores
 
-class Full:
+class Fails:
     asked = False
+    scored = adopted = 0
     def form(self, arch):
         return str(arch)
     def seconds(self, arch):
         return 0.0
     def __call__(self, archs):
         if self.asked and sys.argv[2] == "2":
-            raise InputError("out", "a full disk", "make room")
+            raise RuntimeError("out of memory")
         self.asked = True
         return archs + 0.5
 
 join_named(f"localhost:{sys.argv[1]}/{sys.argv[2]}/2", Console(quiet=True))
-scores, archs = SharedScores(Full()), np.arange(8, dtype=np.int32)[:, None]
+scores, archs = SharedScores(Fails()), np.arange(8, dtype=np.int32)[:, None]
 print(scores(archs[:4])[:, 0].tolist())
 try:
     scores(archs)
-except InputError as error:
+except (InputError, RuntimeError) as error:
     print(error)
 """
 
@@ -118,7 +119,7 @@ def test_who_fails_lets_nobody_wait():
             worker.kill()
     together = "[0.5, 1.5, 2.5, 3.5]"
     other = "processes: got one that failed; see what it says; the same commands again go on"
-    assert said == [[together, other], [together, "out: got a full disk; make room"]]
+    assert said == [[together, other], [together, "out of memory"]]
 
 
 @pytest.mark.parametrize("text", ["here", "localhost:1/0/2", "localhost:1/3/2", "localhost/1/2"])
