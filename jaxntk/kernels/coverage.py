@@ -25,7 +25,7 @@ from jaxtyping import Array
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.outputs import ApplyFn
-from jaxntk.kernels.parameters import Path, Places, by_path
+from jaxntk.kernels.parameters import Path, Places, by_path, named_paths
 from jaxntk.networks.gram_rules import GRAM_RULE
 from jaxntk.networks.layers import PLACE_SUFFIX
 from jaxntk.networks.linen_gram import linen_rules
@@ -101,8 +101,7 @@ def gram_coverage(apply_fn: ApplyFn, params: Any, x: Array | jax.ShapeDtypeStruc
         [('bias',), ('kernel',)]
     """
     if not is_named(params):
-        paths = [(jax.tree_util.keystr(path),) for path, _ in jax.tree.leaves_with_path(params)]
-        return Coverage(Places({}), dict.fromkeys(paths, NOT_NAMED), ())
+        return Coverage(Places({}), dict.fromkeys(named_paths(params), NOT_NAMED), ())
     flat = by_path(params)
     real = {p: leaf for p, leaf in flat.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
     found = _trace(apply_fn, flat, real, x)

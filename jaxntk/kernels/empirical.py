@@ -19,17 +19,18 @@ All are exact and tested against an explicit float64 Jacobian.
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.coupled import coupled_kernels
-from jaxntk.kernels.coverage import NOT_REAL, Coverage, gram_coverage, is_named
+from jaxntk.kernels.coverage import NOT_NAMED, NOT_REAL, Coverage, gram_coverage, is_named
 from jaxntk.kernels.gram import gram_kernels, kernel_dtype, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import LayerKernels, total
 from jaxntk.kernels.neural_tangents import (
@@ -38,7 +39,15 @@ from jaxntk.kernels.neural_tangents import (
     neural_tangents_kernel,
 )
 from jaxntk.kernels.outputs import ApplyFn, Outputs, check_outputs, output_count
-from jaxntk.kernels.parameters import ParameterChoice, Path, Places, by_path, predicate, select
+from jaxntk.kernels.parameters import (
+    ParameterChoice,
+    Path,
+    Places,
+    by_path,
+    named_paths,
+    predicate,
+    select,
+)
 from jaxntk.kernels.per_example import per_example_kernels
 from jaxntk.networks.linen_gram import linen_rules
 from jaxntk.networks.precision import at_precision
@@ -186,6 +195,7 @@ def plan_ntk(
         InputError: as :func:`empirical_ntk`.
     """
     _check_inputs(settings, x1, None)
+    unnamed = not is_named(params)
     apply_fn, params = _named(apply_fn, params)
     _refuse_complex(params)
     coupled = settings.examples == "coupled"
@@ -204,6 +214,8 @@ def plan_ntk(
         cure = "choose auto or another method: Gram rules need examples that do not interact"
         raise InputError("method", "gram with examples='coupled'", cure)
     covered = gram_coverage(apply_fn, params, x1)
+    if unnamed:
+        covered = replace(covered, uncovered=dict.fromkeys(covered.uncovered, NOT_NAMED))
     plan = _gram_plan(covered, predicate(settings.parameters), count)
     if plan.reasons and settings.method == "gram":
         path, why = next(iter(plan.reasons.items()))
@@ -287,13 +299,14 @@ def _named(apply_fn: ApplyFn, params: Any) -> tuple[ApplyFn, Any]:
     """Returns function and parameters with the parameters in a dictionary by their path."""
     if is_named(params):
         return apply_fn, params
-    leaves, tree = jax.tree.flatten_with_path(params)
-    names = [jax.tree_util.keystr(path) for path, _ in leaves]
+    leaves, tree = jax.tree.flatten(params)
+    paths = named_paths(params)
 
-    def by_name(flat: Mapping[str, Array], x: Array) -> Array:
-        return apply_fn(jax.tree.unflatten(tree, [flat[name] for name in names]), x)
+    def by_name(named: Mapping[str, Any], x: Array) -> Array:
+        flat = by_path(named)
+        return apply_fn(jax.tree.unflatten(tree, [flat[path] for path in paths]), x)
 
-    return by_name, {name: leaf for name, (_, leaf) in zip(names, leaves, strict=True)}
+    return by_name, traverse_util.unflatten_dict(dict(zip(paths, leaves, strict=True)))
 
 
 def _say_fallback(plan: NtkPlan) -> None:

@@ -20,6 +20,7 @@ from jaxntk.kernels.coverage import marker
 from jaxntk.kernels.layer_kernels import LayerKernels, assemble, tiles_of, zero_kernels
 from jaxntk.kernels.outputs import ApplyFn, Outputs, check_outputs, flat_outputs, output_basis
 from jaxntk.kernels.parameters import Places, by_path
+from jaxntk.networks.gram_rules import wide
 from jaxntk.networks.linen_gram import linen_rules
 
 Params = Mapping[str, Any]
@@ -150,8 +151,8 @@ def kernel_dtype(params: Params) -> jnp.dtype:
         params: the parameters.
 
     Returns:
-        The dtype that all floating-point parameters share, but float32 where it is shorter: a sum
-        in bfloat16 stops growing at 256 times what is added.
+        The dtype that all floating-point parameters share, made
+        :func:`~jaxntk.networks.gram_rules.wide`.
     """
     leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.result_type(jnp.float32, *leaves)
+    return wide(jnp.result_type(*leaves)) if leaves else jnp.dtype("float32")

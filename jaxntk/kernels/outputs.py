@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+from flax.errors import TraceContextError
 from jaxtyping import Array, Float
 
 from jaxntk.errors import InputError, check_choice
@@ -108,7 +109,11 @@ def output_count(apply_fn: ApplyFn, params: Any, x: Any) -> int:
     Raises:
         InputError: what the function returns is no real array with one row an example.
     """
-    out = jax.eval_shape(apply_fn, params, x)
+    try:
+        out = jax.eval_shape(apply_fn, params, x)
+    except TraceContextError as error:
+        cure = "switch off dropout and batch statistics: call eval() on it before nnx.split"
+        raise InputError("apply_fn", "an NNX model that changes when it is called", cure) from error
     cure = "return one array (n, ...) of real outputs, a row an example"
     if not isinstance(out, jax.ShapeDtypeStruct):
         raise InputError("apply_fn", f"outputs of type {type(out).__name__}", cure)

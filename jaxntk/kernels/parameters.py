@@ -7,6 +7,7 @@ named by their path in the Flax collection ``params``, for example ``("stem", "k
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
+import jax
 from flax import traverse_util
 
 from jaxntk.errors import InputError, did_you_mean
@@ -81,6 +82,31 @@ def by_path(params: Mapping[str, Any]) -> dict[Path, Any]:
     """
     flat: Any = traverse_util.flatten_dict(dict(params))
     return flat
+
+
+def named_paths(tree: Any) -> list[Path]:
+    """Names the leaves of any tree, such as the state of a Flax NNX model.
+
+    Args:
+        tree: the parameters.
+
+    Returns:
+        A path for each leaf, in the order of the leaves: keys, positions and attributes on the way
+        to it, without the box that NNX puts around an array.
+
+    Example:
+        >>> named_paths([{"kernel": 1}, 2])
+        [('0', 'kernel'), ('1',)]
+    """
+    found = [path for path, _ in jax.tree.leaves_with_path(tree)]
+    paths = [tuple(jax.tree_util.keystr((key,), simple=True) for key in path) for path in found]
+    if all(len(path) > 1 and path[-1] == "value" for path in paths):
+        paths = [path[:-1] for path in paths]
+    inner = {path[:at] for path in paths for at in range(len(path))}
+    # A 0 and a "0" side by side have one name.
+    if len(set(paths)) < len(paths) or inner & set(paths):
+        return [(jax.tree_util.keystr(path),) for path in found]
+    return paths
 
 
 def select(places: Places, choice: ParameterChoice) -> Places:

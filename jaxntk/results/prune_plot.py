@@ -31,7 +31,8 @@ def prune_figure(rounds: Sequence[Sequence[float]], searches: int) -> Figure:
         ax.text(op, edge, f"{value:.1f}", ha="center", va="center", fontsize=8, color=colour)
     ax.set_xticks(range(len(OPS)), list(OPS))
     ax.set_yticks(range(len(EDGES)), [f"{to} \N{LEFTWARDS ARROW} {source}" for to, source in EDGES])
-    title = f"round in which operations were pruned, mean over {searches} prunings (5: kept)"
+    over = f", mean over {searches} prunings" if searches > 1 else ""
+    title = f"round in which operations were pruned{over} (5: kept)"
     theme.style_axes(ax, title=title, ylabel="edge", grid="", spines=())
     return figure
 
@@ -53,7 +54,7 @@ def prune_table(summary: Mapping[str, Any]) -> Table:
     for each in summary["searches"]:
         numbers = (each["accuracy"], each["regret"], each["seconds"])
         shown = ("none" if number is None else f"{number:.2f}" for number in numbers)
-        table.add_row(each["arch"], *shown)
+        table.add_row(each["ops"], *shown)
     lines = [levels_line(summary)]
     # Summaries of an older version do not count them.
     if summary.get("kernels_from_cache"):

@@ -151,7 +151,8 @@ def _zoom(ax: Axes, curves: Mapping[str, Curves], levels: Mapping[str, float]) -
     """Leaves out what a search would choose in its first steps, which is as bad as it gets."""
     shown = list(levels.values())
     for each in curves.values():
-        late = each.values[:, min(9, each.values.shape[1] - 1) :]
+        # Of short searches every step is shown.
+        late = each.values[:, min(9, each.values.shape[1] // 10) :]
         shown += np.nanmean(late[:, np.isfinite(late).any(axis=0)], axis=0).tolist()
     if shown and max(shown) > min(shown):
         margin = 0.1 * (max(shown) - min(shown))

@@ -57,9 +57,14 @@ def chosen_table(summary: Mapping[str, Any]) -> Table:
         score = "none valid" if each["score"] is None else f"{each['score']:.4g}"
         worth = [_two(each[name]) for name in ("accuracy", "regret")] if known else []
         tail = (str(each["distinct"]), f"{each['seconds']:.1f}")
-        table.add_row(each["arch"], score, *worth, *tail)
+        # Six digits take a line, the cell's official string four.
+        table.add_row(each.get("ops", each["arch"]), score, *worth, *tail)
     failed, told = summary["scores_failed"], summary["scores_told"]
     lines = [levels_line(summary)]
+    selection = summary.get("selection")
+    if selection:
+        few = f"the best of {selection['finalists']} by {selection['truth']} is chosen"
+        lines.insert(0, f"{few}; seconds are without what that takes")
     if summary["architectures_from_cache"]:
         scored = summary["architectures_scored"]
         lines.append(f"{summary['architectures_from_cache']} of {scored} scored by other runs")

@@ -39,6 +39,6 @@ def training_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     theme.style_axes(loss, title=title, xlabel="epochs", ylabel="training loss, nats")
     theme.style_axes(accuracy, xlabel="epochs", ylabel="accuracy, %")
     for ax in (loss, accuracy):
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    accuracy.legend(loc="lower right", fontsize=8, frameon=False)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    accuracy.legend(loc="best", fontsize=8, frameon=False)
     return figure

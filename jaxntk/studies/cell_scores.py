@@ -205,6 +205,8 @@ class CellScores:
 
     def _warm_up(self) -> None:
         """Trains, tests and scores copies of a cell: no row's seconds have what comes once."""
+        line = "compiling training and tests, and running everything once ..."
+        self._console.print(line, highlight=False)
         training, size = self._programs.training, self.config.chunk
         archs = jnp.zeros((size, 6), jnp.int32)
         states = training.init([self.config.seed] * size)

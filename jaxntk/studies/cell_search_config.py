@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from jaxntk.data import digits201
-from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
+from jaxntk.studies.config import Hidden
 from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
 from jaxntk.studies.search_options import COUNTS, TABLE, SearchOptions, check_search
+from jaxntk.studies.truth import check_truth
 
 _CHOSEN = "leave it out: a search chooses its cells"
 OF_GOALS = {
@@ -72,7 +72,14 @@ class CellSearchConfig(SearchOptions, OverTrainingConfig):
     """Search NAS-Bench-201's cells by kernels after a little training, or by other scores."""
 
     goals: tuple[str, ...] = ("lga_centred@0",)
-    """Scores that a search goes by: metric@epochs, valid_accuracy@epochs, params, table:TRUTH."""
+    """Scores that a search goes by: METRIC@EPOCHS, valid_accuracy@EPOCHS, train_accuracy@EPOCHS,
+    loss@EPOCHS, loss_sum@EPOCHS, params, flops, table:TRUTH."""
+    # A search has none of these, and refuses them.
+    archs: Hidden[tuple[str, ...]] = ()
+    num_archs: Hidden[int] = 100
+    arch_seed: Hidden[int] = 0
+    epochs: Hidden[tuple[int, ...]] = OverTrainingConfig.epochs
+    metrics: Hidden[tuple[str, ...]] = tuple(METRICS)
 
     @property
     def parsed(self) -> tuple[Goal, ...]:
@@ -107,21 +114,3 @@ def validate_cell_search(config: CellSearchConfig) -> None:
     for name, cure in OF_GOALS.items():
         if getattr(config, name) != CellSearchConfig.__dataclass_fields__[name].default:
             raise InputError(name, getattr(config, name), cure)
-
-
-def check_truth(argument: str, truth: str) -> None:
-    """Refuses what names no accuracy of any table.
-
-    Args:
-        argument: that is checked.
-        truth: such as ``digits201/valid`` or ``cifar10-valid/valid/200``.
-
-    Raises:
-        InputError: no table has it.
-    """
-    if truth in digits201.TRUTHS:
-        return
-    try:
-        Truth.parse(truth)
-    except InputError as error:
-        raise InputError(argument, error.got, error.cure) from error

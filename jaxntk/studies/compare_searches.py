@@ -61,6 +61,13 @@ class Run:
     worth: Float[np.ndarray, "searches evaluations"]
     seconds: Float[np.ndarray, "searches evaluations"]
 
+    @property
+    def whole_seconds(self) -> float:
+        """Seconds that a search takes in the mean; the longest, of what chooses at its end only."""
+        last = self.seconds[:, -1]
+        at_end = not np.isfinite(self.worth[:, :-1]).any() and self.worth.shape[1] > 1
+        return float(last.max() if at_end else last.mean())
+
     def at(self, budget: float) -> Float[np.ndarray, " searches"]:
         """Says what each search would have chosen within a budget.
 
@@ -288,14 +295,14 @@ def compare_entries(runs: list[Run], budgets: Iterable[float]) -> list[dict[str,
 
     Args:
         runs: the searches.
-        budgets: seconds; none for what runs took in the mean, where that is :func:`apart`.
+        budgets: seconds; none for what searches of each run took, where that is :func:`apart`.
 
     Returns:
         For each kind an entry after as many evaluations as the shortest of all runs has, ``whole``,
         and one for each budget. Mean and standard deviation are over the searches that had chosen
         anything by then.
     """
-    totals = [float(run.seconds[:, -1].mean()) for run in runs]
+    totals = [run.whole_seconds for run in runs]
     asked = sorted(set(budgets)) or apart(totals)
     common = min(run.worth.shape[1] for run in runs)
     entries = []

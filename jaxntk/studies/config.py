@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
+import tyro
 from jaxtyping import Int32
 
 from jaxntk.data import digits201
@@ -28,6 +29,9 @@ from weights that a cell is scored with."""
 LOCATIONS = ("data_dir", "table", "processes", "score_cache")
 
 _Config = TypeVar("_Config", bound="Config")
+_Value = TypeVar("_Value")
+Hidden = Annotated[_Value, tyro.conf.Suppress]
+"""A field that means nothing to a kind of configuration: no flag in its help."""
 
 
 @dataclass(frozen=True, kw_only=True)

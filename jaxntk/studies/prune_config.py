@@ -8,7 +8,7 @@ from jaxntk.data import digits201
 from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
-from jaxntk.studies.config import ScoreConfig, validate_scoring
+from jaxntk.studies.config import Hidden, ScoreConfig, validate_scoring
 from jaxntk.studies.search_options import check_weights
 
 UNUSED = ("num_archs", "arch_seed", "metrics")
@@ -34,6 +34,12 @@ class PruneConfig(ScoreConfig):
     dtype: Literal["float32", "mixed", "float64"] = "float64"
     """Precision; in float32 many supernets have no condition number."""
 
+    # A supernet has none of these, and refuses them.
+    archs: Hidden[tuple[str, ...]] = ()
+    num_archs: Hidden[int] = 100
+    arch_seed: Hidden[int] = 0
+    metrics: Hidden[tuple[str, ...]] = tuple(METRICS)
+    tile: Hidden[int | None] = None
     score_cache: str | None = None
     """Folder in which runs share their scores: no supernet is scored that any of them has scored
     under the same settings."""

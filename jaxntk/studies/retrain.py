@@ -331,12 +331,15 @@ class Trained(NamedTuple):
     arch: Int[Array, " genes"]
 
 
-def load_trained(out: Path, config: RetrainConfig, which: str = LAST) -> Trained:
+def load_trained(
+    out: Path | str, config: RetrainConfig | None = None, which: str = LAST
+) -> Trained:
     """Reads the network that a run has trained.
 
     Args:
         out: folder of the run.
-        config: that it was run with.
+        config: that it was run with; by default what the folder says, which names files as they
+            were found then.
         which: ``last``, or ``best`` by validation accuracy.
 
     Returns:
@@ -346,6 +349,9 @@ def load_trained(out: Path, config: RetrainConfig, which: str = LAST) -> Trained
         InputError: no such state, or one of another training.
     """
     check_choice("which", which, (LAST, BEST))
+    out = Path(out)
+    if config is None:
+        config = run_folder.read_record(out, RetrainConfig, validate_retrain).config
     study = prepare(config)
     programs = make_programs(study)
     kept = restore(out / which, programs.training.init([config.seed]), _about(study))

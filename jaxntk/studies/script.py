@@ -79,6 +79,9 @@ def _read_preset(presets: Mapping[str, tuple[str, Any]], description: str | None
     asked = next(iter(sys.argv[1:]), "")
     if asked not in ("-h", "--help"):
         try:
+            if not asked or asked.startswith("-"):
+                cure = f"begin with one of {', '.join(presets)}"
+                raise InputError("preset", "none", cure)
             check_choice("preset", asked, tuple(presets))
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """What the choices of guided searches are worth, and what is shown of it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,22 +79,38 @@ def search_report(
         "scores_told": found.scores.size,
         "seconds_of_this_call": seconds,
     }
+    if config.select is not None:
+        summary["selection"] = {"truth": config.select, "finalists": config.finalists}
     goals = " + ".join(config.goals)
-    name = f"{config.algorithm}, {goals}"
+    name = f"{config.algorithm}, {goals}{_selection(config)}"
     seen = seen_entries(config.goals, searchable, found)
     summary["front"] = front_of(seen)
     axis = "score, higher is better" if searchable.truth is None else f"{searchable.of}, %"
-    # By the score: by accuracy it would be chosen with what it is judged by.
-    told = [-np.inf if entry["score"] is None else entry["score"] for entry in entries]
-    best = int(np.argmax(told))
+    best = _best(entries, choices[:, -1], searchable)
     figures = {
         FIGURE: search_figure({name: curves}, levels, axis),
-        BEST: searchable.draw(choices[best, -1], _title(entries[best], searchable)),
+        BEST: searchable.draw(choices[best, -1], _title(config, entries[best], searchable)),
         FRONT: front_figure(seen, goals, searchable.of),
     }
     tables = {TABLE: entries, FRONT_TABLE: summary["front"]}
     shown = [chosen_table(summary)]
     return Reported(summary, Publication(tables, figures, shown), curves.values)
+
+
+def _best(
+    entries: Sequence[Mapping[str, Any]],
+    choices: Int[np.ndarray, "searches genes"],
+    searchable: Searchable,
+) -> int:
+    """Numbers the search of the best choice, by what choices are made by and not judged by."""
+    told = np.array([-np.inf if entry["score"] is None else entry["score"] for entry in entries])
+    if searchable.select is not None:
+        told = np.where(np.isfinite(told), searchable.select(choices), -np.inf)
+    return int(np.argmax(told))
+
+
+def _selection(config: SearchOptions) -> str:
+    return "" if config.select is None else f", best of {config.finalists} by {config.select}"
 
 
 def _has_score(found: Searched) -> Bool[np.ndarray, "searches evaluations"]:
@@ -182,9 +199,10 @@ def levels_of(
     }
 
 
-def _title(entry: dict[str, Any], searchable: Searchable) -> str:
+def _title(config: SearchOptions, entry: dict[str, Any], searchable: Searchable) -> str:
     if entry["score"] is None:
         return "no search found a valid score: the first of all"
     if searchable.truth is None:
         return f"best score (higher is better), {entry['score']:.4g}"
-    return f"that of the best score; {searchable.of} {entry['accuracy']:.2f} %"
+    by = "score" if config.select is None else config.select
+    return f"that of the best {by}; {searchable.of} {entry['accuracy']:.2f} %"

@@ -33,7 +33,8 @@ from jaxntk.search import (
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import run_folder
 from jaxntk.studies.config import Config, check_seed
-from jaxntk.studies.truth import find_table, table_look_up
+from jaxntk.studies.run_folder import digest_of
+from jaxntk.studies.truth import check_truth, find_table, table_look_up
 
 NAME = "search_table"
 FIGURE, TABLE = "search.png", "search.csv"
@@ -83,6 +84,8 @@ def validate_search_table(config: SearchTableConfig) -> None:
     if config.searches < 2:
         raise InputError("searches", config.searches, "give at least 2: a spread is shown")
     check_seed("seed", config.seed)
+    for name in ("select", "report"):
+        check_truth(name, getattr(config, name))
     _ = table_searches(config)
 
 
@@ -115,7 +118,7 @@ def run_search_table(
 
     Args:
         config: the configuration.
-        out: folder of the results, which are replaced.
+        out: folder of the results; those of the same configuration are replaced.
         command: the line that makes them again.
         console: where results are shown.
 
@@ -133,7 +136,13 @@ def run_search_table(
     seen, worth = (
         table_look_up(truth, table)(cells)[order] for truth in (config.select, config.report)
     )
-    run_folder.make_folder(out)
+    record = run_folder.Record(
+        experiment=NAME, command=command, config=config, data_sha256=digest_of(seen, worth)
+    )
+    if (out / run_folder.SUMMARY).exists():
+        # There are no rows by which the folder would be known.
+        run_folder.refuse_other(out, record, validate_search_table)
+    run_folder.open_run(out, record, validate_search_table)
     entries, curves = [], {}
     for index, (name, search) in enumerate(table_searches(config).items()):
         start = time.perf_counter()

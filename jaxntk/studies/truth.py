@@ -26,6 +26,24 @@ TableLookUp = Callable[[Int[np.ndarray, "num 6"]], Float64[np.ndarray, " num"]]
 Track = Callable[[Sequence[Any], str], Any]
 
 
+def check_truth(argument: str, truth: str) -> None:
+    """Refuses what names no accuracy of any table.
+
+    Args:
+        argument: that is checked.
+        truth: such as ``digits201/valid`` or ``cifar10-valid/valid/200``.
+
+    Raises:
+        InputError: no table has it.
+    """
+    if truth in digits201.TRUTHS:
+        return
+    try:
+        Truth.parse(truth)
+    except InputError as error:
+        raise InputError(argument, error.got, error.cure) from error
+
+
 def truth_source(config: ExperimentConfig) -> str:
     """Names where the ground truth of a run comes from.
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.coverage import gram_coverage
@@ -12,6 +13,7 @@ from jaxntk.kernels.empirical import MethodFallback, NtkSettings, empirical_ntk,
 from jaxntk.kernels.gram import gram_kernels
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.outputs import check_outputs, output_basis
+from jaxntk.kernels.parameters import named_paths
 from jaxntk.networks import gram_rules
 from tests.kernels import models
 from tests.networks.tiny import assert_close
@@ -346,6 +348,56 @@ def test_parameters_without_entries_add_nothing():
         method="per_example_gradients",
     )
     assert_close(kernel, np.full((2, 2), 8.0))
+
+
+class NnxNetwork(nnx.Module):
+    """A model of the other Flax."""
+
+    def __init__(self, *, drops):
+        rngs = nnx.Rngs(0)
+        self.first = nnx.Linear(4, 3, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs) if drops else None
+        self.norm = nnx.BatchNorm(3, rngs=rngs)
+
+    def __call__(self, x):
+        x = jnp.tanh(self.first(x))
+        return self.norm(x if self.drop is None else self.drop(x))
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_an_nnx_model_has_paths_and_is_told_to_stop_training(drops):
+    net = NnxNetwork(drops=drops)
+
+    def kernel():
+        graph, params, rest = nnx.split(net, nnx.Param, ...)
+        return empirical_ntk(
+            lambda p, x: nnx.merge(graph, p, rest)(x),
+            params,
+            jnp.eye(4, dtype=jnp.float32),
+            outputs="trace",
+            method="per_example_gradients",
+            parameters=lambda path: path == ("first", "bias"),
+        )
+
+    with pytest.raises(InputError, match=r"apply_fn: got an NNX model .* call eval\(\) on it"):
+        kernel()
+    net.eval()
+    weights = np.asarray(net.first.kernel[...])
+    slopes = (1 - np.tanh(weights) ** 2) / np.sqrt(1 + 1e-5)
+    assert_close(kernel(), slopes @ slopes.T, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tree", "paths"),
+    [
+        ({"a": [1, {"b": 2}]}, [("a", "0"), ("a", "1", "b")]),
+        ({0: 1, 1: 2}, [("0",), ("1",)]),
+        ((1.0,), [("0",)]),
+        ([{"x/y": 1}, 2], [("0", "x/y"), ("1",)]),
+    ],
+)
+def test_leaves_of_any_tree_have_paths(tree, paths):
+    assert named_paths(tree) == paths
 
 
 def test_it_runs_inside_jit_and_vmap(case):

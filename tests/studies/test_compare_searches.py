@@ -13,7 +13,13 @@ from jaxntk.results.compare_table import NONE
 from jaxntk.results.rows import read_json, write_json_atomic
 from jaxntk.studies import run_folder
 from jaxntk.studies.compare_config import CompareConfig
-from jaxntk.studies.compare_searches import look_seconds, read_run, run_compare
+from jaxntk.studies.compare_searches import (
+    Run,
+    compare_entries,
+    look_seconds,
+    read_run,
+    run_compare,
+)
 from jaxntk.studies.guided_search import run_guided_search
 from jaxntk.studies.row_store import RowStore
 from tests.studies.guided import EVERYTHING, OPTIONS, Remembered, searchable, worth
@@ -161,6 +167,16 @@ def test_evaluations_are_equal(tmp_path):
     assert [entry["evaluations"] for entry in whole] == [5, 5]
     assert whole[0]["mean"] == pytest.approx(np.nanmean(kept["worth"][:, 4]))
     assert whole[0]["budget_seconds"] == pytest.approx(kept["seconds"][:, :5].sum(axis=1).mean())
+
+
+def test_what_chooses_at_its_end_has_the_time_of_its_longest():
+    worth_of = np.array([[np.nan, 80.0], [np.nan, 90.0]])
+    seconds = np.array([[1.0, 2.0], [2.0, 4.0]])
+    pruning = Run("pruning", "accuracy", {}, "cpu", worth_of, seconds)
+    entries = compare_entries([pruning], ())
+    assert [(e["budget_seconds"], e["chose"]) for e in entries] == [(3.0, 2), (4.0, 2)]
+    early = dataclasses.replace(pruning, worth=np.array([[70.0, 80.0], [60.0, 90.0]]))
+    assert early.whole_seconds == 3.0
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):

@@ -313,3 +313,21 @@ def test_an_impossible_limit_is_refused():
 def test_bad_options_are_refused(changes, words):
     with pytest.raises(InputError, match=words):
         check_search(dataclasses.replace(OPTIONS, **changes), ("score",))
+
+
+def test_the_best_choice_is_the_best_by_what_chooses(tmp_path):
+    """Of finalists an accuracy chooses; the best of these choices is drawn, and it is said."""
+    drawn = []
+
+    def draw(arch, title):
+        drawn.append((arch, title))
+        return searchable().draw(arch, title)
+
+    options = dataclasses.replace(OPTIONS, select="another/valid", finalists=4)
+    space = searchable(select=lambda archs: -worth(archs), draw=draw)
+    summary, shown = run(tmp_path / "run", options, space)
+    ((arch, title),) = drawn
+    assert title.startswith("that of the best another/valid")
+    assert worth(arch[None])[0] == min(entry["accuracy"] for entry in summary["searches"])
+    said = " ".join(shown.split())
+    assert "the best of 4 by another/valid is chosen; seconds are without what that takes" in said

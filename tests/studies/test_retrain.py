@@ -95,7 +95,7 @@ def test_an_epoch_has_a_row_and_the_best_is_that_of_validation(whole):
 def test_what_is_kept_reads_what_its_row_says(whole, which):
     """Loaded, the network classifies as many test images right as the row of its epoch has it."""
     out, summary = whole
-    network, variables, arch = load_trained(out, CELL, which)
+    network, variables, arch = load_trained(str(out), which=which)
     data = prepare(CELL).dataset
     predicted = np.argmax(network.apply(variables, jnp.asarray(data.x_test), arch), axis=1)
     wanted = summary[which]["test_accuracy"]

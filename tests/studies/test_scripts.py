@@ -35,6 +35,10 @@ def script(name, *arguments):
         ("compare_searches", ("--runs", "nowhere"), "nowhere"),
         ("compare_searches", (), "--runs: got nothing"),
         ("prune_supernet", ("condition", "--nope", "1"), "--nope"),
+        ("prune_supernet", ("condition", "--archs", "421211"), "--archs"),
+        ("search_cells", ("random-lga3", "--epochs", "3"), "--epochs"),
+        ("search_tables", ("digits201", "--select", "digits201/vaild"), "select: got"),
+        ("search_tables", ("--searches", "3"), "preset: got none; begin with one of digits201"),
         (
             "search_cells",
             ("random-lga3", "--evaluations", "few"),
@@ -55,6 +59,17 @@ def test_bad_input_is_one_line(name, arguments, named, tmp_path, capsys):
     assert line.startswith("error: ")
     assert named in line
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"), [("search_cells", "evolution-centred"), ("prune_supernet", "condition")]
+)
+def test_help_does_not_list_what_is_refused(name, preset, capsys):
+    assert script(name, preset, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--num-images" in shown
+    for flag in ("--archs", "--num-archs", "--arch-seed", "--metrics"):
+        assert flag not in shown
 
 
 def test_a_table_is_packed_only_when_every_function_is_trained(tmp_path, capsys):

@@ -86,3 +86,12 @@ def test_an_unknown_truth_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError):
         run(tmp_path / "run", dataclasses.replace(CONFIG, select="cifar10/valid/200"))
     assert not (tmp_path / "run").exists()
+
+
+def test_results_of_another_configuration_are_left_alone(tmp_path):
+    run(tmp_path / "run")
+    before = (tmp_path / "run" / "summary.json").read_bytes()
+    with pytest.raises(InputError, match="a run with searches=30 where 31 is asked"):
+        run(tmp_path / "run", dataclasses.replace(CONFIG, searches=31))
+    assert (tmp_path / "run" / "summary.json").read_bytes() == before
+    run(tmp_path / "run")
