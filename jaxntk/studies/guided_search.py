@@ -122,6 +122,9 @@ def search_in_step(config: SearchOptions, searchable: Searchable, console: Conso
     key = jax.random.key(config.search_seed)
     states = jax.vmap(search.init)(jax.random.split(key, config.searches))
     drawn = _reference(config, searchable.space, key)
+    if drawn is not None:
+        line = f"scoring {len(drawn)} random architectures, among which ranks are taken ..."
+        console.print(line, highlight=False)
     reference = None if drawn is None else scores(drawn)
     forms = {} if drawn is None else {scores.form(arch): arch for arch in drawn}
     archs, told, fresh, seconds = [], [], [], []
