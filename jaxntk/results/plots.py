@@ -19,7 +19,7 @@ from jaxntk.errors import InputError
 from jaxntk.results import theme
 from jaxntk.results.correlation import Correlation
 from jaxntk.results.text import interval, number, score_name
-from jaxntk.spaces.nasbench201 import EDGES, OPS, encode
+from jaxntk.spaces.nasbench201 import EDGES, OPS, encode, live_edges
 
 # More dots than this are drawn as one picture instead of a shape each.
 _RASTERIZE_FROM = 500
@@ -190,7 +190,8 @@ def cell_figure(arch_str: str, title: str) -> Figure:
     """Draws a NAS-Bench-201 cell as a graph: four nodes and the operation on each of six edges.
 
     Args:
-        arch_str: the cell as the benchmark writes it; ``none`` edges are faint and dashed.
+        arch_str: the cell as the benchmark writes it; ``none`` edges are faint and dashed, and
+            faint is every operation that the output does not depend on.
         title: of the figure.
 
     Returns:
@@ -202,11 +203,11 @@ def cell_figure(arch_str: str, title: str) -> Figure:
     Source:
         Dong and Yang, NAS-Bench-201, ICLR 2020, figure 1.
     """
-    operations = [OPS[index] for index in encode(arch_str)]
+    arch = encode(arch_str)
     figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     ax = figure.subplots()
-    for (end, start), operation in zip(EDGES, operations, strict=True):
-        _edge(ax, start, end, operation)
+    for edge, op, live in zip(EDGES, arch, live_edges(arch), strict=True):
+        _edge(ax, edge, OPS[op], live=bool(live))
     for (x, y), name in zip(_NODES, _NODE_NAMES, strict=True):
         ax.scatter(x, y, s=520, color=theme.SURFACE, edgecolors=theme.INK, linewidths=1.2, zorder=3)
         ax.text(x, y, name, ha="center", va="center", color=theme.INK, fontsize=9, zorder=4)
@@ -317,7 +318,9 @@ def _mark_classes(ax: Axes, labels: np.ndarray) -> None:
     ax.set_ylabel("class of image", color=theme.MUTED, fontsize=9)
 
 
-def _edge(ax: Axes, start: int, end: int, operation: str) -> None:
+def _edge(ax: Axes, edge: tuple[int, int], operation: str, *, live: bool) -> None:
+    end, start = edge
+    alpha = 1.0 if live else 0.6 if operation == "none" else 0.35
     colour = theme.OPERATION_COLOURS[operation]
     absent = operation == "none"
     arrow = FancyArrowPatch(
@@ -331,10 +334,11 @@ def _edge(ax: Axes, start: int, end: int, operation: str) -> None:
         color=colour,
         linewidth=0.9 if absent else 1.8,
         linestyle=(0, (3, 3)) if absent else "-",
-        alpha=0.6 if absent else 1.0,
+        alpha=alpha,
     )
     ax.add_patch(arrow)
     x, y = _LABELS[end, start]
     box = {"boxstyle": "round,pad=0.25", "facecolor": theme.SURFACE, "edgecolor": "none"}
     style = {"color": colour, "fontsize": 9, "ha": "center", "va": "center", "bbox": box}
+    style["alpha"] = 1.0 if operation == "none" else max(alpha, 0.5)
     ax.text(x, y, _OPERATION_NAMES[operation], **style)

@@ -244,6 +244,14 @@ def test_a_hundred_classes_keep_readable_ticks():
     assert len(figure.axes[0].get_xticklabels()) <= 12
 
 
+def test_operations_that_reach_nothing_are_faint():
+    """334100 is a skip connection: its convolutions lie on no way to the output."""
+    figure = plots.cell_figure(decode(np.array([3, 3, 4, 1, 0, 0], np.int32)), "cell")
+    alphas = [patch.get_alpha() for patch in figure.axes[0].patches]
+    assert alphas[3] == 1.0
+    assert max(alphas[:3] + alphas[4:]) < 0.7, alphas
+
+
 @pytest.mark.parametrize("operation", range(5))
 def test_cell_shows_the_operation_on_each_edge(operation):
     for edge in range(6):
