@@ -92,13 +92,18 @@ def named_paths(tree: Any) -> list[Path]:
 
     Returns:
         A path for each leaf, in the order of the leaves: keys, positions and attributes on the way
-        to it, without the box that NNX puts around an array.
+        to it, without the box that NNX puts around an array. A tree that is one array has no way
+        to go: its name is ``params``.
 
     Example:
         >>> named_paths([{"kernel": 1}, 2])
         [('0', 'kernel'), ('1',)]
+        >>> named_paths(1)
+        [('params',)]
     """
     found = [path for path, _ in jax.tree.leaves_with_path(tree)]
+    if found == [()]:
+        return [("params",)]
     paths = [tuple(jax.tree_util.keystr((key,), simple=True) for key in path) for path in found]
     if all(len(path) > 1 and path[-1] == "value" for path in paths):
         paths = [path[:-1] for path in paths]

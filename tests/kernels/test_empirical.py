@@ -394,10 +394,24 @@ def test_an_nnx_model_has_paths_and_is_told_to_stop_training(drops):
         ({0: 1, 1: 2}, [("0",), ("1",)]),
         ((1.0,), [("0",)]),
         ([{"x/y": 1}, 2], [("0", "x/y"), ("1",)]),
+        (1.0, [("params",)]),
     ],
 )
 def test_leaves_of_any_tree_have_paths(tree, paths):
     assert named_paths(tree) == paths
+
+
+@pytest.mark.parametrize("method", ["per_example_gradients", "ntk_vector_products"])
+@pytest.mark.parametrize("wrap", [lambda w: w, lambda w: [w], lambda w: (w,), lambda w: {"w": w}])
+def test_parameters_may_be_one_array_or_any_tree(method, wrap):
+    x, weights = jnp.arange(6.0).reshape(3, 2), jnp.ones((2, 4))
+
+    def linear(params, x):
+        return x @ jax.tree.leaves(params)[0]
+
+    assert_close(
+        empirical_ntk(linear, wrap(weights), x, outputs="trace", method=method), 4 * x @ x.T, 1e-12
+    )
 
 
 def test_it_runs_inside_jit_and_vmap(case):
