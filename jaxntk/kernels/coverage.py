@@ -18,14 +18,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import traverse_util
 from jax.extend import core as jax_core
 from jaxtyping import Array
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.outputs import ApplyFn
-from jaxntk.kernels.parameters import Path, Places, by_path, named_paths
+from jaxntk.kernels.parameters import Path, Places, by_path, is_real, named_paths
 from jaxntk.networks.gram_rules import GRAM_RULE
 from jaxntk.networks.layers import PLACE_SUFFIX
 from jaxntk.networks.linen_gram import linen_rules
@@ -94,6 +93,7 @@ def gram_coverage(apply_fn: ApplyFn, params: Any, x: Array | jax.ShapeDtypeStruc
 
     Example:
         >>> import flax.linen as nn
+        >>> import jax.numpy as jnp
         >>> x = jnp.ones((4, 3))
         >>> variables = nn.Dense(2).init(jax.random.key(0), x)
         >>> apply_fn = lambda params, x: nn.Dense(2).apply({"params": params}, x)
@@ -102,8 +102,8 @@ def gram_coverage(apply_fn: ApplyFn, params: Any, x: Array | jax.ShapeDtypeStruc
     """
     if not is_named(params):
         return Coverage(Places({}), dict.fromkeys(named_paths(params), NOT_NAMED), ())
-    flat = by_path(params)
-    real = {p: leaf for p, leaf in flat.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    flat = by_path(jax.eval_shape(lambda params: params, params))
+    real = {p: leaf for p, leaf in flat.items() if is_real(leaf)}
     found = _trace(apply_fn, flat, real, x)
     if isinstance(found, str):
         reasons = {path: found if path in real else NOT_REAL for path in flat}
@@ -257,8 +257,7 @@ def _traced(
 
     def trace(batch: int) -> jax_core.ClosedJaxpr:
         probe = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
-        shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves.values()]
-        return jax.make_jaxpr(program)(shapes, probe)
+        return jax.make_jaxpr(program)(list(leaves.values()), probe)
 
     try:
         return trace(PROBE_BATCH), PROBE_BATCH

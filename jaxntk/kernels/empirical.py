@@ -44,8 +44,10 @@ from jaxntk.kernels.parameters import (
     Path,
     Places,
     by_path,
+    is_real,
     named_paths,
     predicate,
+    refuse_complex,
     select,
 )
 from jaxntk.kernels.per_example import per_example_kernels
@@ -197,12 +199,10 @@ def plan_ntk(
     _check_inputs(settings, x1, None)
     unnamed = not is_named(params)
     apply_fn, params = _named(apply_fn, params)
-    _refuse_complex(params)
+    refuse_complex(params)
     coupled = settings.examples == "coupled"
     everything = Places({
-        path: ()
-        for path, leaf in by_path(params).items()
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size
+        path: () for path, leaf in by_path(params).items() if is_real(leaf) and jnp.size(leaf)
     })
     chosen = select(everything, settings.parameters)
     with nullcontext() if coupled else linen_rules():
@@ -340,13 +340,6 @@ def _check_inputs(settings: NtkSettings, x1: Any, x2: Any) -> None:
     if settings.tile is not None and nt:
         cure = "give None: neural-tangents takes all rows at once"
         raise InputError("tile", f"{settings.tile} with method={settings.method!r}", cure)
-
-
-def _refuse_complex(params: Any) -> None:
-    for path, leaf in by_path(params).items():
-        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            cure = "give its real and its imaginary part as two parameters"
-            raise InputError("params", f"{'/'.join(path)} of dtype {leaf.dtype}", cure)
 
 
 def _hashable(apply_fn: ApplyFn) -> ApplyFn:

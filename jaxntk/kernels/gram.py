@@ -19,7 +19,7 @@ from jaxtyping import Array, Shaped
 from jaxntk.kernels.coverage import marker
 from jaxntk.kernels.layer_kernels import LayerKernels, assemble, tiles_of, zero_kernels
 from jaxntk.kernels.outputs import ApplyFn, Outputs, check_outputs, flat_outputs, output_basis
-from jaxntk.kernels.parameters import Places, by_path
+from jaxntk.kernels.parameters import Places, by_path, is_real
 from jaxntk.networks.gram_rules import wide
 from jaxntk.networks.linen_gram import linen_rules
 
@@ -154,5 +154,5 @@ def kernel_dtype(params: Params) -> jnp.dtype:
         The dtype that all floating-point parameters share, made
         :func:`~jaxntk.networks.gram_rules.wide`.
     """
-    leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    leaves = [leaf for leaf in jax.tree.leaves(params) if is_real(leaf)]
     return wide(jnp.result_type(*leaves)) if leaves else jnp.dtype("float32")

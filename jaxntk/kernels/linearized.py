@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.outputs import ApplyFn
+from jaxntk.kernels.parameters import split_real
 from jaxntk.networks.forward_mode import forward_mode
 
 
@@ -23,12 +24,13 @@ def linearized(apply_fn: ApplyFn, params0: Any) -> ApplyFn:
 
     Args:
         apply_fn: ``(params, x) -> outputs``, one array.
-        params0: the parameters to expand about.
+        params0: the parameters to expand about. Leaves that are not floating-point (counters,
+            random keys) stay what they are here.
 
     Returns:
         ``(params, x) -> outputs``, affine in ``params``, to be differentiated and trained like
         ``apply_fn``. It raises an ``InputError`` where ``params`` and ``params0`` differ in names,
-        shapes or dtypes.
+        shapes or dtypes, or are complex.
 
     Source:
         Lee et al., "Wide neural networks of any depth evolve as linear models under gradient
@@ -43,9 +45,10 @@ def linearized(apply_fn: ApplyFn, params0: Any) -> ApplyFn:
 
     def linear(params: Any, x: Array) -> Array:
         _check_alike(params, params0)
-        change = jax.tree.map(jnp.subtract, params, params0)
+        real0, joined = split_real(params0)
+        change = jax.tree.map(jnp.subtract, split_real(params)[0], real0)
         with forward_mode():
-            out, out_change = jax.jvp(lambda params: apply_fn(params, x), (params0,), (change,))
+            out, out_change = jax.jvp(lambda real: apply_fn(joined(real), x), (real0,), (change,))
         return out + out_change
 
     return linear

@@ -4,10 +4,11 @@ The neural tangent kernel is a sum over parameters, so leaving some out changes 
 named by their path in the Flax collection ``params``, for example ``("stem", "kernel")``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import traverse_util
 
 from jaxntk.errors import InputError, did_you_mean
@@ -112,6 +113,69 @@ def named_paths(tree: Any) -> list[Path]:
     if len(set(paths)) < len(paths) or inner & set(paths):
         return [(jax.tree_util.keystr(path),) for path in found]
     return paths
+
+
+def is_real(leaf: Any) -> bool:
+    """Tells whether a leaf is floating-point, so that a kernel can take its derivative.
+
+    Args:
+        leaf: an array, its shape and dtype, or a number.
+
+    Returns:
+        Whether; integers, truth values, random keys and complex numbers are not.
+
+    Example:
+        >>> is_real(1.0), is_real(jnp.ones(2)), is_real(3), is_real(jax.random.key(0))
+        (True, True, False, False)
+    """
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def split_real(params: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+    """Parts the leaves that have derivatives from those that are held constant.
+
+    Args:
+        params: any tree.
+
+    Returns:
+        The floating-point leaves, and the function that puts such leaves into the tree's places
+        beside the others.
+
+    Raises:
+        InputError: a leaf is complex.
+
+    Example:
+        >>> leaves, joined = split_real({"steps": 7, "weights": 0.5})
+        >>> leaves, joined([1.5])
+        ([0.5], {'steps': 7, 'weights': 1.5})
+    """
+    refuse_complex(params)
+    leaves, tree = jax.tree.flatten(params)
+    places = [place for place, leaf in enumerate(leaves) if is_real(leaf)]
+
+    def joined(real: Sequence[Any]) -> Any:
+        every = list(leaves)
+        for place, leaf in zip(places, real, strict=True):
+            every[place] = leaf
+        return jax.tree.unflatten(tree, every)
+
+    return [leaves[place] for place in places], joined
+
+
+def refuse_complex(params: Any) -> None:
+    """Refuses complex parameters, of which there is no one tangent kernel.
+
+    Args:
+        params: any tree.
+
+    Raises:
+        InputError: a leaf is complex.
+    """
+    for path, leaf in zip(named_paths(params), jax.tree.leaves(params), strict=True):
+        dtype = jnp.result_type(leaf)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            cure = "give its real and its imaginary part as two parameters"
+            raise InputError("params", f"{'/'.join(path)} of dtype {dtype}", cure)
 
 
 def select(places: Places, choice: ParameterChoice) -> Places:

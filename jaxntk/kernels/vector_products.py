@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Shaped
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import tiles_of
 from jaxntk.kernels.outputs import ApplyFn, flat_outputs, output_count
+from jaxntk.kernels.parameters import split_real
 from jaxntk.networks.forward_mode import forward_mode
 from jaxntk.networks.precision import at_precision
 
@@ -39,7 +40,7 @@ def ntk_vector_product(
 
     Args:
         apply_fn: ``(params, x) -> outputs (n, ...)``, flattened to (n, C).
-        params: the parameters, all of which enter.
+        params: the parameters; all that are floating-point enter, others are held constant.
         x1: inputs of the rows.
         x2: inputs of the columns; None for ``x1``.
         v: the vector; it is taken in the dtype of the outputs.
@@ -51,8 +52,8 @@ def ntk_vector_product(
         The product, in the dtype of the outputs.
 
     Raises:
-        InputError: a ``v`` that does not fit the outputs, a ``tile`` below 1, or a function that
-            does not return a row an example.
+        InputError: a ``v`` that does not fit the outputs, a ``tile`` below 1, complex parameters,
+            or a function that does not return a row an example.
 
     Source:
         Novak, Sohl-Dickstein, Schoenholz, "Fast finite width neural tangent kernel", ICML 2022,
@@ -73,8 +74,13 @@ def ntk_vector_product(
         raise InputError("tile", tile, "give at least 1, or None for all examples at once")
     output_count(apply_fn, params, x1)
     flat = flat_outputs(apply_fn)
+    real, joined = split_real(params)
+
+    def of_real(real: list[Array], x: Array) -> Array:
+        return flat(joined(real), x)
+
     with at_precision(matmul_precision):
-        return _push_forward(flat, params, x1, _pull_back(flat, params, x2, v, tile), tile)
+        return _push_forward(of_real, real, x1, _pull_back(of_real, real, x2, v, tile), tile)
 
 
 def ntk_operator(
@@ -92,7 +98,7 @@ def ntk_operator(
 
     Args:
         apply_fn: ``(params, x) -> outputs (n, ...)``, flattened to (n, C).
-        params: the parameters, all of which enter.
+        params: the parameters; all that are floating-point enter, others are held constant.
         x: the inputs.
         tile: as in :func:`ntk_vector_product`.
         matmul_precision: as in :func:`ntk_vector_product`.

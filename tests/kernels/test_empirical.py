@@ -1,5 +1,7 @@
 """All methods against explicit Jacobians in float64, and the laws every kernel obeys."""
 
+import warnings
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 from flax import nnx
 
 from jaxntk.errors import InputError
+from jaxntk.kernels.check import check_model
 from jaxntk.kernels.coverage import gram_coverage
 from jaxntk.kernels.empirical import MethodFallback, NtkSettings, empirical_ntk, plan_ntk
 from jaxntk.kernels.gram import gram_kernels
@@ -399,6 +402,25 @@ def test_an_nnx_model_has_paths_and_is_told_to_stop_training(drops):
 )
 def test_leaves_of_any_tree_have_paths(tree, paths):
     assert named_paths(tree) == paths
+
+
+@pytest.mark.parametrize("beside", [2, 2.0, np.float32(2), np.int8(2), jnp.array(2), True])
+@pytest.mark.parametrize("method", ["auto", "per_example_gradients", "ntk_vector_products"])
+def test_numbers_beside_arrays_are_parameters_or_constants(method, beside):
+    x, weights = jnp.arange(6.0).reshape(3, 2), jnp.ones((2, 4))
+
+    def scaled(params, x):
+        return x @ params["weights"] * jnp.asarray(params["by"], x.dtype)
+
+    params = {"weights": weights, "by": beside}
+    wanted = 4 * float(beside) ** 2 * x @ x.T
+    if isinstance(beside, float | np.floating):
+        wanted += (x @ weights) @ (x @ weights).T
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MethodFallback)
+        kernel = empirical_ntk(scaled, params, x, outputs="trace", method=method)
+    assert_close(kernel, wanted, 1e-12)
+    assert check_model(scaled, params, x).outputs == 4
 
 
 @pytest.mark.parametrize("method", ["per_example_gradients", "ntk_vector_products"])

@@ -33,6 +33,22 @@ def test_is_the_expansion_of_first_order(name):
     )
 
 
+@pytest.mark.parametrize("beside", [2, True, jnp.array(2), jax.random.key(0)])
+def test_leaves_without_derivatives_stay_what_they_were(beside):
+    function, params0, x = case("dense")
+    params = shifted(params0, 0.7)
+    linear = linearized(lambda both, x: function(both[0], x), (params0, beside))
+    np.testing.assert_allclose(
+        linear((params, beside), x), linearized(function, params0)(params, x), rtol=1e-12
+    )
+
+
+def test_complex_parameters_are_refused():
+    linear = linearized(lambda w, x: jnp.real(w * x), jnp.ones(3, complex))
+    with pytest.raises(InputError, match=r"^params: got params of dtype complex128; give its real"):
+        linear(jnp.ones(3, complex), jnp.ones((2, 3)))
+
+
 def test_error_shrinks_with_the_square_of_the_step():
     function, params0, x = case("dense")
     linear = linearized(function, params0)

@@ -75,6 +75,20 @@ def test_the_vector_is_taken_in_the_dtype_of_the_outputs():
     assert ntk_vector_product(function, *narrow, None, normal(3, 7, 2)).dtype == jnp.float32
 
 
+@pytest.mark.parametrize("beside", [2, True, jnp.array(2), jax.random.key(0)])
+@pytest.mark.parametrize("tile", [None, 2])
+def test_leaves_without_derivatives_are_held_constant(tile, beside):
+    function, params, x = case("dense")
+    v = normal(3, len(x), jacobian(function, params, x).shape[1])
+    wanted = ntk_vector_product(function, params, x, None, v)
+
+    def with_more(params, x):
+        return function(params["net"], x)
+
+    product = ntk_vector_product(with_more, {"net": params, "more": beside}, x, None, v, tile=tile)
+    np.testing.assert_allclose(product, wanted, rtol=1e-12)
+
+
 def test_bad_input_is_refused():
     function, params, x = case("dense")
     with pytest.raises(InputError, match=r"^v: got shape \(7, 3\); .* shape \(7, 2\)$"):
