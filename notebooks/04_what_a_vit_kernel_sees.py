@@ -16,11 +16,16 @@
 # %% [markdown]
 # # What the kernel of a vision transformer sees
 #
-# Zhou and Zhu (ICASSP 2024, arXiv 2405.04536) report that the NTK of a vision transformer sees
-# low frequencies only, and bring Fourier features of the input into the kernel: ViNTK. The
-# formula of theirs is not known here; this package has reconstructions of the idea, each with a
-# name that says what it is (docs/vintk.md). Here is how to look for oneself, on a small
-# transformer.
+# Zhou and Zhu (ICASSP 2024, arXiv 2405.04536) report that the NTK of a vision transformer
+# reflects how low-frequency signals are learned and no others, and bring Fourier features of the
+# input into the kernel: ViNTK. The formula of theirs is not known here; this package has
+# reconstructions of the idea, each with a name that says what it is (docs/vintk.md).
+#
+# Here is how visible each spatial frequency of an image is to a kernel, on a small transformer.
+# **It does not test what they report.** The literature's spectral bias (Rahaman et al. 2019, Basri
+# et al. 2019) is about the function that is learned, about how fast it varies from input to
+# input; frequency belongs to the function there, and to the image here. The study that measures
+# it is still to be done.
 
 # %%
 import matplotlib.pyplot as plt
@@ -69,9 +74,9 @@ print(kernels.compilations, "programs for", len(grams), "kernels")
 # %% [markdown]
 # ## How much of the kernel moves with the wave
 #
-# The power at a frequency is what the kernel sees of a shift of such a wave. A linear model of
-# the pixels sees all frequencies alike; a kernel that is blind to high ones falls off. The number
-# for it is the power at the upper half of the frequencies over that at the lower half.
+# The power at a frequency is what the kernel sees of a shift of such a wave. To a linear model of
+# the pixels all frequencies are alike; where high ones are invisible the power falls off. The
+# number for it is the power at the upper half of the frequencies over that at the lower half.
 
 # %%
 flat = waves.x.reshape(len(waves.x), -1).astype(np.float64)
@@ -104,4 +109,5 @@ for text in ("8:1x1", "16:4x4,1x1", "32:4x4,4x4,4x4"):
 
 # %% [markdown]
 # `experiments/frequency_bias.py` draws a whole page of the above with a convolutional network
-# beside, on waves and on natural images.
+# beside, on waves and on natural images. What was once concluded from it for or against the paper
+# is withdrawn (docs/findings.md).

@@ -1,7 +1,8 @@
 r"""ViNTK: the kernel of a network that sees Fourier features of its input. A reconstruction.
 
 Zhou and Zhu (ICASSP 2024, arXiv 2405.04536) find that the neural tangent kernel of a vision
-transformer sees low frequencies only, and integrate Fourier features of the input into the kernel.
+transformer reflects how low-frequency signals are learned and no others, and integrate Fourier
+features of the input into the kernel.
 That much is known here; where the features act, how the kernels combine and which number is read
 off are not. What follows offers each choice by its name. The features are those of Tancik et al.,
 

@@ -1,8 +1,11 @@
-r"""What a kernel sees of each spatial frequency, from its entries for plane waves.
+r"""How visible each spatial frequency of an image is to a kernel, from its entries for plane waves.
+
+This is no spectral bias. There frequency belongs to the function that is learned, to how fast it
+varies from input to input (Rahaman et al. 2019, Basri et al. 2019); here it belongs to the image.
 
 Let :math:`K` be a kernel of plane waves and let :math:`H_k` take from a function of the waves its
 values on waves of frequency k, less their mean over the phases of each wave. What is left is what
-depends on where the crests lie: a kernel that is blind to a frequency gives none of it. Then
+depends on where the crests lie: a kernel to which a frequency is invisible gives none of it. Then
 
 .. math:: P(k) = \frac{\mathrm{tr}(H_k K H_k)}{n_k}, \qquad
     V(k) = \frac{\mathrm{tr}(H_k K H_k)}{\mathrm{tr}(K_k)}
@@ -13,7 +16,8 @@ eigenvectors :math:`v_j` and eigenvalues :math:`\lambda_j`, :math:`n_k P(k) = \s
 learned. A linear model of the pixels has the same power at every frequency, and V = 1.
 
 Gradient flow on squared errors with a fixed kernel leaves of a target y the residual
-:math:`e^{-K t} y` (Jacot et al. 2018), which tells how soon each frequency is learned.
+:math:`e^{-K t} y` (Jacot et al. 2018), which tells how soon it is learned where the crests of each
+frequency lie.
 """
 
 from typing import NamedTuple
@@ -25,7 +29,7 @@ from jaxntk.errors import InputError
 
 
 class FrequencyResponse(NamedTuple):
-    """What a kernel sees of each frequency.
+    """How visible each frequency of an image is to a kernel.
 
     Args:
         frequencies: cycles an image.
@@ -44,7 +48,7 @@ class FrequencyResponse(NamedTuple):
     def high_over_low(self) -> float:
         """Mean power of the upper half of the frequencies over that of the lower half.
 
-        1 for a linear model of the pixels; a kernel that is blind to high frequencies is near 0.
+        1 for a linear model of the pixels, near 0 where high frequencies are invisible.
         """
         half = len(self.frequencies) // 2
         return float(self.power[-half:].mean() / self.power[:half].mean())
@@ -59,7 +63,7 @@ def frequency_response(
     frequency: Int[np.ndarray, " n"],
     wave: Int[np.ndarray, " n"],
 ) -> FrequencyResponse:
-    """Reads off a kernel of plane waves what it sees of each frequency.
+    """Reads off a kernel of plane waves how visible each frequency is to it.
 
     Args:
         gram_NxN: the kernel.
@@ -73,8 +77,8 @@ def frequency_response(
         InputError: a kernel of another size, fewer than two frequencies, or one that is not finite.
 
     Source:
-        In the spirit of Rahaman et al., "On the spectral bias of neural networks", ICML 2019, arXiv
-        1806.08734; the definitions are this project's own.
+        The definitions are this project's own. They are not the spectral bias of Rahaman et al.,
+        ICML 2019, arXiv 1806.08734, which is about the frequency of the function.
 
     Example:
         >>> from jaxntk.data.plane_waves import plane_waves

@@ -1,9 +1,10 @@
-"""Is the kernel of a vision transformer blind to high frequencies? A study from start to figure.
+"""How visible are an image's frequencies to a vision transformer's kernel? From start to figure.
 
 Kernels of a linear model of the pixels, of a convolutional network and of a vision transformer (its
 NTK, and ViNTKs, which are reconstructions) are taken at initialisation, of plane waves and of
 natural images split into rings of spatial frequency. A row is one kernel of one seed; it is on disk
-before the next is begun.
+before the next is begun. In spite of its name this measures no spectral bias, which is about the
+frequency of the function that is learned: see :mod:`jaxntk.metrics.frequency`.
 """
 
 import time
