@@ -11,17 +11,17 @@ sum.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from jaxntk.kernels.gram import Params, kernel_dtype
+from jaxntk.kernels.function import kernel_dtype
 from jaxntk.kernels.layer_kernels import LayerKernels, Rows, assemble, inner_products, zero_kernels
-from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis
-from jaxntk.kernels.parameters import Path, Places, by_path
+from jaxntk.kernels.outputs import ApplyFn, Outputs, combinations, flat_outputs
+from jaxntk.kernels.parameters import Path, Places, by_path, with_leaves
 
 # Cotangents pulled back together: more of them gain little on CPU and multiply the activations.
 ROWS_AT_ONCE = 4
@@ -29,7 +29,7 @@ ROWS_AT_ONCE = 4
 
 def coupled_kernels(
     apply_fn: ApplyFn,
-    params: Params,
+    params: Any,
     x: Shaped[Array, "n ..."],
     places: Places,
     *,
@@ -48,7 +48,7 @@ def coupled_kernels(
 
     Returns:
         For each path an array ``(*leading axes, n, n)``, in the dtype that
-        :func:`~jaxntk.kernels.gram.kernel_dtype` gives; for ``full`` every example
+        :func:`~jaxntk.kernels.function.kernel_dtype` gives; for ``full`` every example
         gives C neighbouring rows and columns.
 
     Raises:
@@ -57,30 +57,30 @@ def coupled_kernels(
     flat = by_path(params)
 
     def out(chosen: dict[Path, Array]) -> Array:
-        return flat_outputs(apply_fn)(traverse_util.unflatten_dict({**flat, **chosen}), x)
+        return flat_outputs(apply_fn)(with_leaves(params, chosen), x)
 
     primal, pull_back = jax.vjp(out, {path: flat[path] for path in places.leading})
     dtype = kernel_dtype(params)
-    basis = output_basis(outputs, primal.shape[1], primal.dtype)
+    basis = combinations(outputs, primal.shape[1], primal.dtype)
 
-    def kernels(combinations: Float[Array, "k c"]) -> LayerKernels:
-        each = len(combinations)
+    def kernels(weights: Float[Array, "k c"]) -> LayerKernels:
+        each = len(weights)
 
         def row(index: Array) -> dict[Path, Array]:
             one_hot = jnp.arange(len(x), dtype=jnp.int32) == index // each
-            weights = combinations[index % each]
-            return pull_back(one_hot.astype(primal.dtype)[:, None] * weights[None, :])[0]
+            combination = weights[index % each]
+            return pull_back(one_hot.astype(primal.dtype)[:, None] * combination[None, :])[0]
 
         return _from_rows(row, len(x) * each, (tile or len(x)) * each, places, dtype)
 
-    if outputs == "full" or len(basis) == 1:
-        return kernels(basis)
+    if outputs == "full" or basis.count == 1:
+        return kernels(basis.all())
 
-    def add_output(sums: LayerKernels, combination: Array) -> tuple[LayerKernels, None]:
-        return jax.tree.map(jnp.add, sums, kernels(combination[None, :])), None
+    def add_output(sums: LayerKernels, number: Array) -> tuple[LayerKernels, None]:
+        return jax.tree.map(jnp.add, sums, kernels(basis.at(number)[None, :])), None
 
     zeros = zero_kernels(places, (len(x), len(x)), dtype)
-    return lax.scan(add_output, zeros, basis)[0]
+    return lax.scan(add_output, zeros, jnp.arange(basis.count, dtype=jnp.int32))[0]
 
 
 def _from_rows(

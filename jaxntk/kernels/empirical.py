@@ -5,159 +5,111 @@ r"""The empirical neural tangent kernel of any function, by whichever method sui
 =========================  ==============================  ============================  ===========
 method                     for                             time (P parameters)           holds
 =========================  ==============================  ============================  ===========
-``gram``                   layers with Gram rules          a backward pass an output     activations
+``gram``                   any function                    a backward pass an output     activations
 ``per_example_gradients``  any function                    + n1 n2 P an output           2 n P
 ``jacobian_contraction``   any function, neural-tangents   + n1 n2 P an output           2 n P C
 ``ntk_vector_products``    any function, neural-tangents   n1 n2 passes an output        activations
 ``structured_derivatives`` any function, neural-tangents   as its cost model finds       see there
-``auto``                   gram where a rule is known, per-example gradients elsewhere
+``auto``                   ``gram``; per-example gradients where ``gram`` fails its check
 =========================  ==============================  ============================  ===========
 
-All are exact and tested against an explicit float64 Jacobian.
+All are exact and tested against an explicit float64 Jacobian. ``gram`` follows the parameters
+through the traced function (:mod:`jaxntk.kernels.traced`).
 """
 
-import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal, cast, get_args
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
-from jaxntk.errors import InputError, check_choice
+from jaxntk.kernels.arguments import Examples, Method, NtkSettings, check_arguments, examples_of
 from jaxntk.kernels.coupled import coupled_kernels
-from jaxntk.kernels.coverage import NOT_NAMED, NOT_REAL, Coverage, gram_coverage, is_named
-from jaxntk.kernels.gram import gram_kernels, kernel_dtype, tiled_gram_kernels
-from jaxntk.kernels.layer_kernels import LayerKernels, total
+from jaxntk.kernels.fingerprint import array_key, fingerprint
+from jaxntk.kernels.function import Function, example_program, function_of
+from jaxntk.kernels.guard import Verdict, check_kernels, warn_of_verdict, warn_of_zeros
+from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.neural_tangents import (
     NEURAL_TANGENTS_METHODS,
     NeuralTangentsMethod,
     neural_tangents_kernel,
 )
-from jaxntk.kernels.outputs import ApplyFn, Outputs, check_outputs, output_count
-from jaxntk.kernels.parameters import (
-    ParameterChoice,
-    Path,
-    Places,
-    by_path,
-    is_real,
-    named_paths,
-    predicate,
-    refuse_complex,
-    select,
-)
-from jaxntk.kernels.per_example import per_example_kernels
-from jaxntk.networks.linen_gram import linen_rules
+from jaxntk.kernels.outputs import Outputs, combinations, output_count
+from jaxntk.kernels.parameters import ParameterChoice, Places, named_paths
+from jaxntk.kernels.per_example import per_example_kernel
+from jaxntk.kernels.plan import NtkPlan, gram_plan
+from jaxntk.kernels.traced.contraction import Route
+from jaxntk.kernels.traced.kernels import Kernels
+from jaxntk.kernels.traced.program import Program
+from jaxntk.kernels.traced.survey import run_program, survey
 from jaxntk.networks.precision import at_precision
 
-Method = Literal[
-    "auto",
-    "gram",
-    "per_example_gradients",
-    "jacobian_contraction",
-    "ntk_vector_products",
-    "structured_derivatives",
-]
-Examples = Literal["independent", "coupled"]
+REMEMBERED = 128
+"""Compiled kernels that are kept for further calls."""
 
-
-class MethodFallback(UserWarning):
-    """``method="auto"`` took a slower exact method for some parameters."""
-
-
-@dataclass(frozen=True)
-class NtkSettings:
-    """Which kernel is wanted, and how it is to be computed; see :func:`empirical_ntk`.
-
-    Args:
-        outputs: which outputs are differentiated.
-        method: how.
-        parameters: which parameters enter.
-        examples: whether the examples of a batch interact.
-        tile: rows computed at a time.
-    """
-
-    outputs: Outputs | str
-    method: Method | str = "auto"
-    parameters: ParameterChoice = "all"
-    examples: Examples | str = "independent"
-    tile: int | None = None
-
-
-@dataclass(frozen=True)
-class NtkPlan:
-    """How a kernel will be computed.
-
-    Args:
-        method: the method for the parameters in ``places``.
-        places: the parameters that ``method`` takes care of.
-        others: those that are left to per-example gradients.
-        reasons: why, for each of those.
-        count: outputs of one example.
-    """
-
-    method: str
-    places: Places
-    others: Places
-    reasons: Mapping[Path, str]
-    count: int
-
-    def __str__(self) -> str:
-        lines = [f"{self.method}: {len(self.places.leading)} parameters"]
-        if self.others.leading:
-            lines.append(f"per_example_gradients: {len(self.others.leading)} parameters")
-        lines += [f"  {'/'.join(path)}: {why}" for path, why in self.reasons.items()]
-        return "\n".join(lines)
+_compiled: OrderedDict[Hashable, Any] = OrderedDict()
 
 
 def empirical_ntk(
-    apply_fn: ApplyFn,
+    apply_fn: Callable[..., Any],
     params: Any,
-    x1: Shaped[Array, "n1 ..."],
-    x2: Shaped[Array, "n2 ..."] | None = None,
+    x1: Any,
+    x2: Any = None,
     *,
     outputs: Outputs | str,
-    method: Method | str = "auto",
+    state: Any = None,
+    pick: Callable[[Any], Any] | None = None,
     parameters: ParameterChoice = "all",
     examples: Examples | str = "independent",
+    method: Method | str = "auto",
+    route: Route | str = "auto",
     tile: int | None = None,
     matmul_precision: str = "highest",
+    check: bool = True,
 ) -> Float[Array, "n1 n2 *outputs"]:
     r"""Returns the empirical neural tangent kernel of a function.
 
     .. math:: \Theta_{ij} = \sum_\theta \langle \partial f(x_i) / \partial \theta,
         \partial f(x_j) / \partial \theta \rangle
 
-    combined over outputs as :mod:`jaxntk.kernels.outputs` says. Compiled once for each function
-    object and shape: pass the same ``apply_fn`` again, not a new lambda. As under ``jax.jit``, what
-    an object with ``__call__`` holds is read once: give what changes as parameters.
+    combined over outputs as :mod:`jaxntk.kernels.outputs` says. The function is traced at every
+    call, so that what it closes over may change, and compiled again only where its program is
+    another one; inside a loop of many small kernels put ``jax.jit`` around the call, which traces
+    once.
 
     Args:
-        apply_fn: ``(params, x) -> outputs (n, ...)``, any JAX function. What it gives for an
-            example must not depend on the others, unless ``examples`` says so;
-            :func:`~jaxntk.kernels.check.check_model` finds out.
-        params: the parameters, a tree of arrays. For ``gram`` a nested dictionary, as Flax has it.
-        x1: the inputs that give the rows.
+        apply_fn: ``(params, x) -> outputs (n, ...)``, any JAX function; ``(params, x, state)``
+            where a state is given. What it gives for an example must not depend on the others,
+            unless ``examples`` says so.
+        params: the parameters, any tree of arrays. Whole numbers, truth values and random keys
+            among its leaves are held constant.
+        x1: the inputs that give the rows: an array or a tree of arrays, examples on the first axis.
         x2: those that give the columns; None for ``x1``, a symmetric kernel.
-        outputs: ``trace``, ``sum``, ``class_balanced`` or ``full``; there is no default.
-        method: see the module.
-        parameters: ``all``, or which parameters enter, as a rule on their path.
+        outputs: ``trace``, ``mean``, ``sum``, ``class_balanced`` or ``full``; there is no default.
+        state: what is not differentiated, such as running statistics; any tree of arrays.
+        pick: takes the outputs from what ``apply_fn`` returns, as ``lambda out: out["logits"]``.
+        parameters: ``all``, ``lga``, or which parameters enter, as a rule on their path.
         examples: ``coupled`` where the outputs of an example depend on the others, as with batch
             statistics: differentiates the whole batch once an example, n times as dear.
+        method: see the module.
+        route: how ``gram`` contracts gradients: ``auto``, ``factorised`` or ``materialised``; see
+            :mod:`jaxntk.kernels.traced.contraction`.
         tile: rows computed at a time, to bound memory (``gram``, ``per_example_gradients``).
         matmul_precision: of products and convolutions, forward and backward: ``highest``, or a
             lower one that JAX knows, as ``default`` or ``bfloat16``.
+        check: hold, the first time that a function is met with inputs of some shape, the kernel of
+            three examples against their whole Jacobian, and examples alone against together. What
+            is found is raised, or told as a warning. Inside ``jit`` there are no numbers to check.
 
     Returns:
-        ``(n1, n2)``; ``(n1, n2, C, C)`` for ``full``.
+        ``(n1, n2)``; ``(n1, n2, C, C)`` for ``full``. In float64 where a parameter that enters is,
+        else in float32.
 
     Raises:
-        InputError: an argument that is not among the choices; a parameter without a Gram rule for
-            ``gram``; a layer that couples examples; inputs or outputs of the wrong kind.
+        InputError: an argument that is not among the choices; examples that interact, or outputs
+            that are drawn at random; parameters, inputs or outputs of the wrong kind.
 
     Source:
         Jacot, Gabriel, Hongler, "Neural tangent kernel", NeurIPS 2018, arXiv 1806.07572.
@@ -166,29 +118,38 @@ def empirical_ntk(
         >>> def linear(weights, x):
         ...     return x @ weights
         >>> x = jnp.array([[1.0, 0.0], [1.0, 1.0]])
-        >>> empirical_ntk(linear, jnp.ones((2, 3)), x, outputs="trace",
-        ...               method="per_example_gradients").tolist()
+        >>> empirical_ntk(linear, jnp.ones((2, 3)), x, outputs="trace").tolist()
         [[3.0, 3.0], [3.0, 6.0]]
     """
-    settings = NtkSettings(outputs, method, parameters, examples, tile)
-    _check_inputs(settings, x1, x2)
+    settings = NtkSettings(outputs, method, parameters, examples, tile, route)
+    check_arguments(settings, x1, x2)
     with at_precision(matmul_precision):
-        return _kernel(_hashable(apply_fn), settings, params, x1, x2)
+        function = function_of(apply_fn, params, state, parameters, pick)
+        count = output_count(function.outputs, function.entering, x1)
+        combinations(settings.outputs, count, function.dtype)
+        if settings.by_batch:
+            return _of_batches(function, settings, x1, x2, count, matmul_precision)
+        return _of_examples(function, settings, x1, x2, check, matmul_precision)
 
 
 def plan_ntk(
-    apply_fn: ApplyFn,
+    apply_fn: Callable[..., Any],
     params: Any,
-    x1: Array | jax.ShapeDtypeStruct,
+    x1: Any,
     settings: NtkSettings,
+    *,
+    state: Any = None,
+    pick: Callable[[Any], Any] | None = None,
 ) -> NtkPlan:
-    """Decides, from shapes alone, which method computes the kernel of which parameter.
+    """Tells, from shapes alone, how the kernel of each parameter will be computed.
 
     Args:
-        apply_fn: ``(params, x) -> outputs (n, ...)``.
+        apply_fn: as in :func:`empirical_ntk`.
         params: the parameters or their shapes.
         x1: a batch of inputs or its shape.
         settings: the kernel wanted.
+        state: as in :func:`empirical_ntk`.
+        pick: as in :func:`empirical_ntk`.
 
     Returns:
         The plan; ``print`` shows it.
@@ -196,156 +157,200 @@ def plan_ntk(
     Raises:
         InputError: as :func:`empirical_ntk`.
     """
-    _check_inputs(settings, x1, None)
-    unnamed = not is_named(params)
-    apply_fn, params = _named(apply_fn, params)
-    refuse_complex(params)
-    coupled = settings.examples == "coupled"
-    everything = Places({
-        path: () for path, leaf in by_path(params).items() if is_real(leaf) and jnp.size(leaf)
-    })
-    chosen = select(everything, settings.parameters)
-    with nullcontext() if coupled else linen_rules():
-        count = output_count(apply_fn, params, x1)
-    if settings.method not in ("auto", "gram") or (coupled and settings.method == "auto"):
-        method = "per_example_gradients" if settings.method == "auto" else settings.method
-        return NtkPlan(method, chosen, Places({}), {}, count)
-    if coupled:
-        cure = "choose auto or another method: Gram rules need examples that do not interact"
-        raise InputError("method", "gram with examples='coupled'", cure)
-    covered = gram_coverage(apply_fn, params, x1)
-    if unnamed:
-        covered = replace(covered, uncovered=dict.fromkeys(covered.uncovered, NOT_NAMED))
-    plan = _gram_plan(covered, predicate(settings.parameters), count)
-    if plan.reasons and settings.method == "gram":
-        path, why = next(iter(plan.reasons.items()))
-        got = f"gram, but {'/'.join(path)}: {why}"
-        raise InputError("method", got, "choose auto, which takes another method where it must")
-    return plan
+    check_arguments(settings, x1, None)
+    function = function_of(apply_fn, params, state, settings.parameters, pick)
+    count = output_count(function.outputs, function.entering, x1)
+    if settings.by_batch or settings.method == "per_example_gradients":
+        method = "coupled" if settings.examples == "coupled" else str(settings.method)
+        return NtkPlan(method, {}, count)
+    program = example_program(function, x1)
+    sizes = [jnp.size(leaf) for leaf in function.entering]
+    n = settings.tile or examples_of(x1)
+    return gram_plan(survey(program), function.paths, sizes, count, (n, n, n), settings.route)
 
 
-def _gram_plan(covered: Coverage, enters: Any, count: int) -> NtkPlan:
-    reasons = {
-        path: why for path, why in covered.uncovered.items() if enters(path) and why != NOT_REAL
-    }
-    ruled = {path: lead for path, lead in covered.places.leading.items() if enters(path)}
-    others = Places(dict.fromkeys(reasons, ()))
-    if not ruled and others.leading:
-        return NtkPlan("per_example_gradients", others, Places({}), reasons, count)
-    return NtkPlan("gram", Places(ruled), others, reasons, count)
+class Checked(NamedTuple):
+    """The traced function of one example, checked.
+
+    Args:
+        program: of one example.
+        key: what compiled programs are looked up by: equal for equal programs and shapes.
+        inputs: the constants of the program, the leaves beside the inputs, rows and columns.
+        verdict: what the check found; None where there was none.
+    """
+
+    program: Program
+    key: tuple[Hashable, ...]
+    inputs: tuple[Any, ...]
+    verdict: Verdict | None
 
 
-@partial(jax.jit, static_argnames=("apply_fn", "settings"))
-def _kernel(
-    apply_fn: ApplyFn, settings: NtkSettings, params: Any, x1: Array, x2: Array | None
+def checked_program(
+    function: Function, x1: Any, x2: Any, check: bool, precision: str, *, gram: bool = True
+) -> Checked:
+    """Traces a function of one example, and checks it the first time that it is met.
+
+    Args:
+        function: the function.
+        x1: the inputs that give the rows.
+        x2: those that give the columns, or None.
+        check: whether to check.
+        precision: of products.
+        gram: whether the Gram rules are to be checked, too.
+
+    Returns:
+        The program and what was found.
+
+    Raises:
+        InputError: examples that interact, or chance.
+    """
+    program = example_program(function, x1)
+    arrays = [*function.entering, *jax.tree.leaves((function.others, function.state))]
+    rows = jax.tree.leaves(x1)
+    columns = None if x2 is None else jax.tree.leaves(x2)
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in rows)
+    key = (fingerprint(program.jaxpr), str(function.dtype), shapes, precision)
+    inputs = (list(program.consts), arrays, rows, columns)
+    if not check or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs)):
+        return Checked(program, key, inputs, None)
+    verdict = compiled_once(
+        ("verdict", gram, *key), lambda: check_kernels(function, program, x1, gram=gram)
+    )
+    return Checked(program, key, inputs, verdict)
+
+
+def _of_examples(
+    function: Function, settings: NtkSettings, x1: Any, x2: Any, check: bool, precision: str
 ) -> Array:
-    plan = plan_ntk(apply_fn, params, x1, settings)
-    if plan.reasons:
-        _say_fallback(plan)
-    apply_fn, params = _named(apply_fn, params)
-    outputs, tile = check_outputs(settings.outputs), settings.tile
-    coupled = settings.examples == "coupled"
-    if plan.method in NEURAL_TANGENTS_METHODS:
-        method = cast(NeuralTangentsMethod, plan.method)
-        return neural_tangents_kernel(
-            apply_fn, params, x1, x2, plan.places, outputs=outputs, method=method, coupled=coupled
-        )
-    layers: list[LayerKernels] = []
-    if coupled:
-        layers.append(
-            coupled_kernels(apply_fn, params, x1, plan.places, outputs=outputs, tile=tile)
-        )
-    elif plan.method == "per_example_gradients":
-        layers.append(
-            per_example_kernels(apply_fn, params, x1, x2, plan.places, outputs=outputs, tile=tile)
-        )
+    """Returns the kernel by a method that takes examples by themselves."""
+    gram = settings.method in ("auto", "gram")
+    checked = checked_program(function, x1, x2, check, precision, gram=gram)
+    method = "gram" if gram else str(settings.method)
+    if checked.verdict is not None and gram:
+        method = warn_of_verdict(checked.verdict, str(settings.method))
+    key = ("kernel", method, settings.outputs, settings.tile, settings.route, *checked.key)
+    compiled = compiled_once(
+        key, lambda: _kernel_program(checked.program, function.dtype, settings, method)
+    )
+    kernel = compiled(*checked.inputs)
+    if check:
+        warn_of_zeros(kernel)
+    return kernel
+
+
+def compiled_once(key: Hashable, make: Callable[[], Any]) -> Any:
+    """Returns what was made for a key before, or makes it.
+
+    Args:
+        key: of a program.
+        make: compiles it.
+
+    Returns:
+        What ``make`` returned for this key.
+    """
+    if key not in _compiled:
+        _compiled[key] = make()
+        while len(_compiled) > REMEMBERED:
+            _compiled.popitem(last=False)
+    _compiled.move_to_end(key)
+    return _compiled[key]
+
+
+def _kernel_program(
+    program: Program, dtype: jnp.dtype, settings: NtkSettings, method: str
+) -> Callable[..., Array]:
+    """Returns the compiled function ``(consts, arrays, x1, x2) -> kernel``."""
+    found = survey(program) if method == "gram" else None
+    program = program._replace(consts=())
+
+    @jax.jit
+    def kernel(consts: Any, arrays: Any, x1: Any, x2: Any) -> Array:
+        closed = program._replace(consts=consts)
+        if found is not None:
+            kernels = Kernels(closed, found, settings.outputs, settings.route, dtype)
+            flat = _gram(kernels, settings.tile, arrays, x1, x2)
+        else:
+            flat = _per_example(closed, dtype, settings, arrays, x1, x2)
+        return _split_outputs(flat, settings, closed.count, x1, x2)
+
+    return kernel
+
+
+def _gram(kernels: Kernels, tile: int | None, arrays: Any, x1: Any, x2: Any) -> Array:
+    n1, n2 = len(x1[0]), len((x1 if x2 is None else x2)[0])
+    if tile is not None and tile < max(n1, n2):
+        found = kernels.tiled(arrays, x1, x2, tile)
+    elif x2 is None:
+        found = kernels.block(arrays, x1)
     else:
-        layers.append(_gram(apply_fn, params, x1, x2, plan.places, outputs, tile))
-        if plan.others.leading:
-            others = per_example_kernels(
-                apply_fn, params, x1, x2, plan.others, outputs=outputs, tile=tile
-            )
-            layers.append(others)
-    columns = len(x1 if x2 is None else x2)
-    each = plan.count if outputs == "full" else 1
-    # Zeros alone where no parameter that enters reaches the outputs.
-    kernel = jnp.zeros((len(x1) * each, columns * each), kernel_dtype(params))
-    for kernels in filter(None, layers):
-        kernel += total(kernels)
-    if outputs != "full":
-        return kernel
-    split = kernel.reshape(len(x1), plan.count, columns, plan.count)
-    return split.transpose(0, 2, 1, 3)
+        both = [jnp.concatenate(pair) for pair in zip(x1, x2, strict=True)]
+        found = kernels.block(arrays, both, (n1, n2))
+    if found:
+        return total(found)
+    # No parameter that enters reaches the outputs.
+    each = kernels.count if kernels.outputs == "full" else 1
+    return jnp.zeros((n1 * each, n2 * each), kernels.dtype)
 
 
-def _gram(
-    apply_fn: ApplyFn,
-    params: Any,
-    x1: Array,
-    x2: Array | None,
-    places: Places,
-    outputs: Outputs,
-    tile: int | None,
-) -> LayerKernels:
-    if tile is not None and tile < max(len(x1), 0 if x2 is None else len(x2)):
-        return tiled_gram_kernels(apply_fn, params, x1, x2, places, outputs=outputs, tile=tile)
-    if x2 is None:
-        return gram_kernels(apply_fn, params, x1, places, outputs=outputs)
-    both, block = jnp.concatenate([x1, x2]), (len(x1), len(x2))
-    return gram_kernels(apply_fn, params, both, places, outputs=outputs, block=block)
+def _per_example(
+    program: Program, dtype: jnp.dtype, settings: NtkSettings, arrays: Any, x1: Any, x2: Any
+) -> Array:
+    entering, others = arrays[: program.entering], arrays[program.entering :]
 
+    def one(entering: Any, example: Any) -> Array:
+        return run_program(program, [*entering, *others, *example])
 
-def _named(apply_fn: ApplyFn, params: Any) -> tuple[ApplyFn, Any]:
-    """Returns function and parameters with the parameters in a dictionary by their path."""
-    if is_named(params):
-        return apply_fn, params
-    leaves, tree = jax.tree.flatten(params)
-    paths = named_paths(params)
-
-    def by_name(named: Mapping[str, Any], x: Array) -> Array:
-        flat = by_path(named)
-        return apply_fn(jax.tree.unflatten(tree, [flat[path] for path in paths]), x)
-
-    return by_name, traverse_util.unflatten_dict(dict(zip(paths, leaves, strict=True)))
-
-
-def _say_fallback(plan: NtkPlan) -> None:
-    which = ", ".join(f"{'/'.join(path)} ({why})" for path, why in plan.reasons.items())
-    warnings.warn(
-        f"method='auto': {which}: taken from per-example gradients, exact and slower",
-        MethodFallback,
-        stacklevel=2,
+    basis = combinations(settings.outputs, program.count, dtype)
+    full = settings.outputs == "full"
+    return per_example_kernel(
+        one, entering, x1, x2, basis, full=full, dtype=dtype, tile=settings.tile
     )
 
 
-def _check_inputs(settings: NtkSettings, x1: Any, x2: Any) -> None:
-    check_outputs(settings.outputs)
-    for argument, choices in (("method", Method), ("examples", Examples)):
-        check_choice(argument, getattr(settings, argument), get_args(choices))
-    if settings.tile is not None and settings.tile < 1:
-        raise InputError("tile", settings.tile, "give at least 1, or None for all at once")
-    for argument, x in (("x1", x1), ("x2", x2)):
-        if x is not None and not hasattr(x, "ndim"):
-            got = f"an object of type {type(x).__name__}"
-            raise InputError(argument, got, "give one array, an example a row")
-    if x1.ndim < 1 or not x1.shape[0]:
-        raise InputError("x1", f"shape {x1.shape}", "give at least one example, (n, ...)")
-    if x2 is not None and (x2.shape[1:] != x1.shape[1:] or not len(x2)):
-        got = f"shape {x2.shape} beside {x1.shape}"
-        raise InputError("x2", got, "give examples of the same shape as in x1")
-    nt = settings.method in NEURAL_TANGENTS_METHODS
-    if settings.examples == "coupled" and x2 is not None and not nt:
-        cure = "give None: coupled examples have the kernel of one batch with itself"
-        raise InputError("x2", f"shape {x2.shape} with examples='coupled'", cure)
-    if settings.tile is not None and nt:
-        cure = "give None: neural-tangents takes all rows at once"
-        raise InputError("tile", f"{settings.tile} with method={settings.method!r}", cure)
+def _split_outputs(
+    kernel: Array, settings: NtkSettings, count: int, x1: Any, x2: Any
+) -> Float[Array, "n1 n2 *outputs"]:
+    if settings.outputs != "full":
+        return kernel
+    n1, n2 = len(x1[0]), len((x1 if x2 is None else x2)[0])
+    return kernel.reshape(n1, count, n2, count).transpose(0, 2, 1, 3)
 
 
-def _hashable(apply_fn: ApplyFn) -> ApplyFn:
-    try:
-        hash(apply_fn)
-    except TypeError:
-        # A bound method of something mutable, say: compiled anew at every call.
-        return lambda params, x: apply_fn(params, x)
-    return apply_fn
+def _of_batches(
+    function: Function, settings: NtkSettings, x1: Any, x2: Any, count: int, precision: str
+) -> Array:
+    """Returns the kernel by a method that takes the function as it is, batch by batch."""
+    traced = [
+        jax.make_jaxpr(function.call)(function.entering, function.others, function.state, x)
+        for x in (x1, x1 if x2 is None else x2)
+    ]
+    known = tuple((fingerprint(each), *map(array_key, each.consts)) for each in traced)
+    method = "auto" if settings.method == "auto" else str(settings.method)
+    key = ("batches", method, settings.outputs, settings.examples, settings.tile, known, precision)
+    dtype = function.dtype
+    call = function.call
+
+    def compiled() -> Any:
+        @jax.jit
+        def kernel(entering: Any, others: Any, state: Any, x1: Any, x2: Any) -> Array:
+            def outputs(entering: Any, x: Any) -> Any:
+                return call(entering, others, state, x)
+
+            places = Places(dict.fromkeys(named_paths(entering), ()))
+            wanted = cast(Outputs, settings.outputs)
+            if settings.method in NEURAL_TANGENTS_METHODS:
+                name = cast(NeuralTangentsMethod, settings.method)
+                coupled = settings.examples == "coupled"
+                return neural_tangents_kernel(
+                    outputs, entering, x1, x2, places, outputs=wanted, method=name, coupled=coupled
+                )
+            kernels = coupled_kernels(
+                outputs, entering, x1, places, outputs=wanted, tile=settings.tile
+            )
+            rows = jax.tree.leaves(x1)
+            return _split_outputs(total(kernels).astype(dtype), settings, count, rows, None)
+
+        return kernel
+
+    run = compiled_once(key, compiled)
+    return run(function.entering, function.others, function.state, x1, x2)

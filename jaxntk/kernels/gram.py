@@ -1,6 +1,9 @@
-"""The empirical neural tangent kernel as the gradient with respect to a zero Gram matrix.
+"""The kernel of our own networks as the gradient with respect to a zero Gram matrix.
 
-Every covered parameter has a place beside it in ``params`` (:mod:`jaxntk.networks.layers`): a
+The networks of :mod:`jaxntk.networks` have derivatives of their own, written by hand where speed
+needs them, which also give kernels; :mod:`jaxntk.kernels.traced` is for all other functions.
+
+Every parameter has a place beside it in ``params`` (:mod:`jaxntk.networks.layers`): a
 matrix of zeros that no output depends on, and whose cotangent is, by the rules of
 :mod:`jaxntk.networks.gram_rules`, the parameter's own kernel. One forward and one backward pass for
 each row of :func:`~jaxntk.kernels.outputs.output_basis` so give the kernel of every layer. Exact
@@ -16,12 +19,14 @@ from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Shaped
 
-from jaxntk.kernels.coverage import marker
+from jaxntk.errors import InputError
+from jaxntk.kernels.function import example_program, function_of, kernel_dtype
 from jaxntk.kernels.layer_kernels import LayerKernels, assemble, tiles_of, zero_kernels
 from jaxntk.kernels.outputs import ApplyFn, Outputs, check_outputs, flat_outputs, output_basis
-from jaxntk.kernels.parameters import Places, by_path, is_real
-from jaxntk.networks.gram_rules import wide
-from jaxntk.networks.linen_gram import linen_rules
+from jaxntk.kernels.parameters import Path, Places, by_path
+from jaxntk.kernels.traced.survey import survey
+from jaxntk.kernels.traced.taps import Reading
+from jaxntk.networks.layers import PLACE_SUFFIX
 
 Params = Mapping[str, Any]
 
@@ -48,7 +53,7 @@ def gram_kernels(
 
     Returns:
         For each path an array ``(*leading axes, rows, columns)``, in the dtype that
-        :func:`~jaxntk.kernels.gram.kernel_dtype` gives.
+        :func:`~jaxntk.kernels.function.kernel_dtype` gives.
         For ``full`` every example gives C neighbouring rows or columns.
 
     Raises:
@@ -63,8 +68,7 @@ def gram_kernels(
     zeros = zero_kernels(places, (rows * each, columns * each), kernel_dtype(params))
 
     def out(grams: LayerKernels) -> Array:
-        with linen_rules():
-            return flat(with_places(params, grams), x)
+        return flat(with_places(params, grams), x)
 
     primal, pull_back = jax.vjp(out, zeros)
     basis = output_basis(outputs, primal.shape[1], primal.dtype)
@@ -144,15 +148,41 @@ def with_places(params: Params, grams: LayerKernels) -> Params:
     return traverse_util.unflatten_dict(by_path(params) | beside)
 
 
-def kernel_dtype(params: Params) -> jnp.dtype:
-    """Returns the dtype in which a network's kernels are computed.
+def marker(path: Path) -> Path:
+    """Returns the path of a parameter's place.
 
     Args:
-        params: the parameters.
+        path: of the parameter.
 
     Returns:
-        The dtype that all floating-point parameters share, made
-        :func:`~jaxntk.networks.gram_rules.wide`.
+        The path of the leaf beside it.
     """
-    leaves = [leaf for leaf in jax.tree.leaves(params) if is_real(leaf)]
-    return wide(jnp.result_type(*leaves)) if leaves else jnp.dtype("float32")
+    return (*path[:-1], path[-1] + PLACE_SUFFIX)
+
+
+def network_places(apply_fn: ApplyFn, params: Params, x: Any) -> Places:
+    """Lists the parameters of one of our networks, with the axes that loops stack in front of them.
+
+    Args:
+        apply_fn: ``(params, x) -> outputs (n, ...)``.
+        params: the parameters or their shapes.
+        x: a batch of inputs, or its shape.
+
+    Returns:
+        The parameters that the outputs depend on.
+
+    Raises:
+        InputError: one that is used more than once, for which a place would give a wrong kernel.
+    """
+    function = function_of(apply_fn, params, None, "all", None)
+    found = survey(example_program(function, x))
+    places = {}
+    for key, path in enumerate(function.paths):
+        reading = found.reading(key)
+        if reading is Reading.GRADIENT:
+            raise InputError(
+                "network", f"{'/'.join(path)}, {found.why_gradient(key)}", "use it once"
+            )
+        if reading is Reading.KERNEL:
+            places[path] = found.leading(key)
+    return Places(places)

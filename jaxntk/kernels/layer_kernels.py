@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import combinations_with_replacement
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from jaxntk.kernels.parameters import Path, Places
 from jaxntk.networks.precision import matmul_precision
 
-LayerKernels = dict[Path, Float[Array, "*cells rows columns"]]
+LayerKernels = dict[Any, Float[Array, "*cells rows columns"]]
 Rows = dict[Path, Float[Array, "_ ..."]]
 """Rows of a Jacobian: for each path an array ``(rows, *parameter)``."""
 

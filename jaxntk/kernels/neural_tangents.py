@@ -7,16 +7,15 @@ Source:
     arXiv 2206.08720.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
-from flax import traverse_util
 from jaxtyping import Array, Float, Shaped
 
-from jaxntk.kernels.gram import Params, kernel_dtype
+from jaxntk.kernels.function import kernel_dtype
 from jaxntk.kernels.neural_tangents_import import import_neural_tangents
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis, output_count
-from jaxntk.kernels.parameters import Path, Places, by_path
+from jaxntk.kernels.parameters import Path, Places, by_path, with_leaves
 from jaxntk.networks.forward_mode import forward_mode
 from jaxntk.networks.precision import matmul_precision
 
@@ -28,7 +27,7 @@ NEURAL_TANGENTS_METHODS = get_args(NeuralTangentsMethod)
 
 def neural_tangents_kernel(
     apply_fn: ApplyFn,
-    params: Params,
+    params: Any,
     x1: Shaped[Array, "n1 ..."],
     x2: Shaped[Array, "n2 ..."] | None,
     places: Places,
@@ -62,7 +61,7 @@ def neural_tangents_kernel(
     basis = output_basis(outputs, output_count(apply_fn, params, x1), dtype)
 
     def combined(chosen: dict[Path, Array], x: Array) -> Array:
-        out = flat_outputs(apply_fn)(traverse_util.unflatten_dict({**flat, **chosen}), x)
+        out = flat_outputs(apply_fn)(with_leaves(params, chosen), x)
         if outputs in ("trace", "full"):
             return out
         return jnp.matmul(out, basis.T.astype(out.dtype), precision=matmul_precision())

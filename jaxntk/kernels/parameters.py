@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 
 from jaxntk.errors import InputError, did_you_mean
 
@@ -32,7 +31,8 @@ def enters_lga(path: Path) -> bool:
     """Tells whether the official LGA code lets a parameter enter its kernel.
 
     It takes every weight, that is convolution kernels and normalisation scales, no bias, and
-    nothing of the classifier (Mok et al., CVPR 2022, function ``compute_others``).
+    nothing of the classifier, however deep it stands (Mok et al., CVPR 2022, function
+    ``compute_others``).
 
     Args:
         path: of the parameter.
@@ -41,10 +41,10 @@ def enters_lga(path: Path) -> bool:
         Whether it enters.
 
     Example:
-        >>> enters_lga(("stem", "kernel")), enters_lga(("classifier", "kernel"))
+        >>> enters_lga(("stem", "kernel")), enters_lga(("net", "classifier", "kernel"))
         (True, False)
     """
-    return path[-1] in ("kernel", "scale") and path[0] != "classifier"
+    return path[-1] in ("kernel", "scale") and "classifier" not in path[:-1]
 
 
 def predicate(choice: ParameterChoice | str) -> Callable[[Path], bool]:
@@ -68,8 +68,8 @@ def predicate(choice: ParameterChoice | str) -> Callable[[Path], bool]:
     return rules[choice]
 
 
-def by_path(params: Mapping[str, Any]) -> dict[Path, Any]:
-    """Returns the leaves of a nested dictionary by their path.
+def by_path(params: Any) -> dict[Path, Any]:
+    """Returns the leaves of any tree by their path.
 
     Args:
         params: the parameters.
@@ -81,8 +81,28 @@ def by_path(params: Mapping[str, Any]) -> dict[Path, Any]:
         >>> by_path({"stem": {"kernel": 1}})
         {('stem', 'kernel'): 1}
     """
-    flat: Any = traverse_util.flatten_dict(dict(params))
-    return flat
+    return dict(zip(named_paths(params), jax.tree.leaves(params), strict=True))
+
+
+def with_leaves(params: Any, changed: Mapping[Path, Any]) -> Any:
+    """Returns the same tree, of the same types and with its empty nodes, with some leaves changed.
+
+    Args:
+        params: the parameters.
+        changed: the new leaves, by their path.
+
+    Returns:
+        The tree.
+
+    Example:
+        >>> with_leaves({"a": 1, "empty": {}, "b": 2}, {("b",): 3})
+        {'a': 1, 'b': 3, 'empty': {}}
+    """
+    leaves, tree = jax.tree.flatten(params)
+    paths = named_paths(params)
+    return jax.tree.unflatten(
+        tree, [changed.get(path, leaf) for path, leaf in zip(paths, leaves, strict=True)]
+    )
 
 
 def named_paths(tree: Any) -> list[Path]:

@@ -4,112 +4,90 @@ Needs nothing but automatic differentiation, so it is exact for any function who
 interact, and it holds two Jacobians of ``tile`` rows: ``2 * tile * P`` numbers for P parameters.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 from jax import lax
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
-from jaxntk.errors import InputError
-from jaxntk.kernels.gram import Params, kernel_dtype
-from jaxntk.kernels.layer_kernels import (
-    LayerKernels,
-    Rows,
-    assemble,
-    inner_products,
-    tiles_of,
-    zero_kernels,
-)
-from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis, output_count
-from jaxntk.kernels.parameters import Path, Places, by_path
+from jaxntk.kernels.layer_kernels import assemble, tiles_of
+from jaxntk.kernels.outputs import Combinations
+from jaxntk.kernels.parameters import Places
+from jaxntk.networks.precision import matmul_precision
+
+OneExample = Callable[[Sequence[Any], Sequence[Any]], Float[Array, " c"]]
+"""``(leaves that enter, leaves of one example) -> outputs``."""
 
 
-def per_example_kernels(
-    apply_fn: ApplyFn,
-    params: Params,
-    x1: Shaped[Array, "n1 ..."],
-    x2: Shaped[Array, "n2 ..."] | None,
-    places: Places,
+def per_example_kernel(
+    one: OneExample,
+    entering: Sequence[Any],
+    x1: Sequence[Array],
+    x2: Sequence[Array] | None,
+    basis: Combinations,
     *,
-    outputs: Outputs,
+    full: bool,
+    dtype: jnp.dtype,
     tile: int | None = None,
-) -> LayerKernels:
-    """Returns the kernel of every chosen parameter from explicit per-example gradients.
+) -> Float[Array, "rows columns"]:
+    """Returns the kernel of all parameters that enter, from explicit per-example gradients.
 
     Args:
-        apply_fn: ``(params, x) -> outputs (n, ...)``; each example is passed as a batch of one.
-        params: the parameters.
-        x1: the inputs that give the rows.
-        x2: those that give the columns; None for ``x1``.
-        places: the parameters that enter.
-        outputs: see :mod:`jaxntk.kernels.outputs`.
+        one: the function of one example.
+        entering: the parameters.
+        x1: the leaves of the inputs that give the rows.
+        x2: of those that give the columns; None for ``x1``.
+        basis: the combinations of outputs whose kernels are added up.
+        full: not added up: every example gives C neighbouring rows or columns.
+        dtype: of the kernel.
         tile: examples whose gradients are held at once, twice; None for all.
 
     Returns:
-        For each path an array ``(*leading axes, rows, columns)``, in the dtype that
-        :func:`~jaxntk.kernels.gram.kernel_dtype` gives;
-        for ``full`` every example gives C neighbouring rows or columns.
-
-    Raises:
-        InputError: an unknown ``outputs``, or a function that takes no batch of one.
+        The kernel.
     """
-    _refuse_one_size(apply_fn, params, x1)
-    flat = by_path(params)
-    chosen = {path: flat[path] for path in places.leading}
-    dtype = kernel_dtype(params)
-    count = output_count(apply_fn, params, x1)
-    basis = output_basis(outputs, count, dtype)
-    each = count if outputs == "full" else 1
+    each = basis.count if full else 1
 
-    def rows(x: Array, combinations: Float[Array, "k c"]) -> Rows:
-        def scalar(chosen: dict[Path, Array], example: Array, combination: Array) -> Array:
-            tree = traverse_util.unflatten_dict({**flat, **chosen})
-            out = flat_outputs(apply_fn)(tree, example[None])[0]
-            return jnp.sum(out * combination.astype(out.dtype))
+    def rows(x: Sequence[Array], weights: Float[Array, "k c"]) -> list[Array]:
+        def scalar(entering: Sequence[Any], example: Any, weights: Array) -> Array:
+            out = one(entering, example)
+            return jnp.sum(out * weights.astype(out.dtype))
 
         over_outputs = jax.vmap(jax.grad(scalar), in_axes=(None, None, 0))
-        jac = jax.vmap(over_outputs, in_axes=(None, 0, None))(chosen, x, combinations)
-        return {
-            path: leaf.reshape(-1, *flat[path].shape).astype(dtype) for path, leaf in jac.items()
-        }
+        jac = jax.vmap(over_outputs, in_axes=(None, 0, None))(list(entering), list(x), weights)
+        size = len(x[0]) * len(weights)
+        return [leaf.reshape(size, -1).astype(dtype) for leaf in jac]
 
-    def block(left: Array, right: Array | None) -> LayerKernels:
-        def one(combinations: Array) -> LayerKernels:
-            jac = rows(left, combinations)
-            return inner_products(jac, jac if right is None else rows(right, combinations), places)
+    def products(left: Sequence[Array], right: Sequence[Array] | None, weights: Array) -> Array:
+        down = rows(left, weights)
+        across = down if right is None else rows(right, weights)
+        precision = matmul_precision()
+        return sum(
+            (jnp.matmul(a, b.T, precision=precision) for a, b in zip(down, across, strict=True)),
+            start=jnp.zeros((len(down[0]), len(across[0])), dtype),
+        )
 
-        if outputs == "full" or len(basis) == 1:
-            return one(basis)
+    def block(left: Sequence[Array], right: Sequence[Array] | None) -> Array:
+        if full:
+            return products(left, right, basis.all())
 
-        def add_output(kernels: LayerKernels, combination: Array) -> tuple[LayerKernels, None]:
-            return jax.tree.map(jnp.add, kernels, one(combination[None, :])), None
+        def add(kernel: Array, number: Array) -> tuple[Array, None]:
+            return kernel + products(left, right, basis.at(number)[None, :]), None
 
-        shape = (len(left), len(left if right is None else right))
-        return lax.scan(add_output, zero_kernels(places, shape, dtype), basis)[0]
+        shape = (len(left[0]), len((left if right is None else right)[0]))
+        numbers = jnp.arange(basis.count, dtype=jnp.int32)
+        return lax.scan(add, jnp.zeros(shape, dtype), numbers)[0]
 
-    if tile is None or tile >= max(len(x1), 0 if x2 is None else len(x2)):
+    if tile is None or tile >= max(len(x1[0]), 0 if x2 is None else len(x2[0])):
         return block(x1, x2)
-    left = tiles_of(x1, tile)
-    right = left if x2 is None else tiles_of(x2, tile)
-    return assemble(
-        lambda row, column: block(left[row], right[column]),
-        (len(x1) * each, None if x2 is None else len(x2) * each),
+    left = [tiles_of(leaf, tile) for leaf in x1]
+    right = left if x2 is None else [tiles_of(leaf, tile) for leaf in x2]
+    kernels = assemble(
+        lambda row, column: {0: block([a[row] for a in left], [b[column] for b in right])},
+        (len(x1[0]) * each, None if x2 is None else len(x2[0]) * each),
         tile * each,
-        places,
+        Places({0: ()}),
         dtype,
     )
-
-
-def _refuse_one_size(apply_fn: ApplyFn, params: Params, x: Array) -> None:
-    """Raises where a function takes batches of one size only."""
-    try:
-        output_count(apply_fn, params, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        cure = (
-            "let it take any number of examples, which per-example gradients pass one by one; or "
-            "give examples='coupled'"
-        )
-        got = f"a function that takes batches of {len(x)}, but not of 1"
-        raise InputError("apply_fn", got, cure) from error
+    return kernels[0]

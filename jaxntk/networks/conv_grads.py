@@ -56,6 +56,20 @@ class ConvWindow(NamedTuple):
         """
         return cls((size,) * 2, (stride,) * 2, ((padding, padding),) * 2, (1, 1))
 
+    def extended(self) -> "ConvWindow":
+        """Returns the window with one more axis at the end, along which the kernel is one long.
+
+        Returns:
+            The window.
+        """
+        return ConvWindow(
+            (*self.size, 1),
+            (*self.stride, 1),
+            (*self.padding, (0, 0)),
+            (*self.dilation, 1),
+            self.groups,
+        )
+
     @property
     def is_patches(self) -> bool:
         """Whether windows lie side by side, all channels together."""
@@ -128,6 +142,50 @@ def conv_example_grads(
     # Few examples' slices stay in the cache of a CPU; accelerators want the whole batch at once.
     grads = lax.platform_dependent(x, ct, cpu=few_by_few, default=one_product)
     return grads.reshape(len(x), -1)
+
+
+def ordered_example_grads(
+    x: Float[Array, "n *in_shape"], ct: Float[Array, "n *out_shape"], window: ConvWindow
+) -> Float[Array, "n *kernel"]:
+    """Returns the gradient of every example with respect to the kernel, in the kernel's shape.
+
+    Args:
+        x: what the convolution received, channels last.
+        ct: the cotangent of what it gave.
+        window: of the convolution.
+
+    Returns:
+        ``(n, *size, input channels / groups, output channels)``.
+    """
+    grads, n = conv_example_grads(x, ct, window), len(x)
+    size, inputs, outputs = window.size, x.shape[-1] // window.groups, ct.shape[-1]
+    if window.stride[0] != 1 or window.groups != 1:
+        apart = grads.reshape(n, math.prod(size), window.groups, inputs, -1)
+        return apart.transpose(0, 1, 3, 2, 4).reshape(n, *size, inputs, outputs)
+    apart = grads.reshape(n, *size[1:], inputs, size[0], outputs)
+    return jnp.moveaxis(apart, -2, 1)
+
+
+def conv_patches(
+    x: Float[Array, "n *in_shape"], ct: Float[Array, "n *out_shape"], window: ConvWindow
+) -> tuple[Float[Array, "n g t i"], Float[Array, "n g t o"]]:
+    """Returns what any convolution is a dense layer of: the patch under each window.
+
+    Args:
+        x: what the convolution received, channels last.
+        ct: the cotangent of what it gave.
+        window: of the convolution.
+
+    Returns:
+        For each group of channels the patches, a token a window (offsets first, then channels),
+        and the cotangents of their outputs.
+    """
+    if window.is_patches:
+        left, right = patches(x, ct, window)
+        return left[:, None], right[:, None]
+    pairs = _slices(x, ct, window)
+    left = jnp.concatenate([tokens for tokens, _ in pairs], axis=-1)
+    return left.transpose(0, 2, 1, 3), pairs[0][1].transpose(0, 2, 1, 3)
 
 
 def patches(

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from jaxntk.networks.drawing import leaf_by_leaf
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import (
     BatchNorm,
@@ -229,10 +230,11 @@ def _init_fn(
     network: NasBench201, image_shape: tuple[int, ...], dtype: jnp.dtype
 ) -> Callable[[Array], dict[str, Any]]:
     # Kept, so that another seed does not compile anew.
+    @leaf_by_leaf
     def init(key: Array) -> dict[str, Any]:
         x = jnp.zeros((2, *image_shape), jnp.float32)
         variables = network.init(key, x, jnp.zeros(network.choice.shape, network.choice.dtype))
         drawn = {name: variables[name] for name in ("params", "batch_stats")}
         return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
 
-    return jax.jit(init)
+    return init

@@ -248,7 +248,7 @@ def _cell_function(normalizer: Normalizer, forward: bool) -> Callable[..., Any]:
     if forward:
         # Where JAX goes back through it, the switch would save what every branch needs.
         return partial(_run_cell, add=jax.checkpoint(add))
-    plain = partial(_run_cell, add=add)
+    plain = partial(_run_cell, add=jax.checkpoint(add))
     # The statistics that were used, held constant, give the same derivative.
     again = Normalizer.STORED if normalizer is Normalizer.FROZEN else normalizer
     pull_back = jax.jit(always_in(False, partial(pull_back_operation, normalizer=again)))

@@ -1,12 +1,15 @@
-"""Both families of vision transformers as one: their logits and the length of their encodings."""
+"""Both families of vision transformers as one: their weights, logits and length of encodings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxntk.networks import autoformer, pit
 from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.drawing import leaf_by_leaf
 from jaxntk.networks.pit import PiT
 from jaxntk.spaces.pit import GENE_SIZES
 
@@ -48,3 +51,38 @@ def num_genes(network: Transformer) -> int:
         The number of genes.
     """
     return len(GENE_SIZES if isinstance(network, PiT) else network.space.sizes)
+
+
+def init_params(
+    network: Transformer, key: Array, image_shape: tuple[int, ...], dtype: jnp.dtype
+) -> dict[str, Any]:
+    """Draws the parameters of a network, which serve all of its architectures.
+
+    Args:
+        network: of either family.
+        key: a JAX random key.
+        image_shape: height, width, channels of one image.
+        dtype: of the parameters, in which they are drawn.
+
+    Returns:
+        The Flax collection ``params``.
+
+    Raises:
+        InputError: images that do not fit the network.
+    """
+    # A Flax module is a frozen dataclass and hashes by value, which pyright does not see.
+    init = _init_fn(network, image_shape, jnp.dtype(dtype))  # pyright: ignore[reportArgumentType]
+    return init(key)
+
+
+@cache
+def _init_fn(
+    network: Transformer, image_shape: tuple[int, ...], dtype: jnp.dtype
+) -> Callable[[Array], dict[str, Any]]:
+    # Kept, so that another seed does not compile anew.
+    @leaf_by_leaf
+    def init(key: Array) -> dict[str, Any]:
+        x = jnp.zeros((1, *image_shape), dtype)
+        return network.init(key, x, jnp.zeros(num_genes(network), jnp.int32))["params"]
+
+    return init

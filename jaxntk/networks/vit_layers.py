@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxntk.errors import InputError
 from jaxntk.networks import gram_rules
-from jaxntk.networks.initializers import initialization
+from jaxntk.networks.initializers import initialization, normal
 from jaxntk.networks.layers import Parameter, parameter
 from jaxntk.networks.precision import matmul_precision
 
@@ -24,7 +24,7 @@ SPREAD = 0.02
 """Standard deviation that weights, tokens and positions are drawn with (DeiT, AutoFormer)."""
 
 # The published draws are cut off at 100 standard deviations, which is nowhere.
-draw_weights = nn.initializers.normal(SPREAD)
+draw_weights = normal(SPREAD)
 
 
 class Affine(NamedTuple):

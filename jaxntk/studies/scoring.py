@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.coupled import coupled_kernels
-from jaxntk.kernels.coverage import gram_coverage
-from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
+from jaxntk.kernels.gram import gram_kernels, network_places, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import LayerKernels, total
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
 from jaxntk.kernels.outputs import Outputs, check_outputs
@@ -85,7 +84,7 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
         logits: Any = frozen.apply({**rest, "params": params}, x, arch)
         return logits
 
-    return select(gram_coverage(apply_fn, shapes["params"], x).places, choice)
+    return select(network_places(apply_fn, shapes["params"], x), choice)
 
 
 def check_settings(settings: KernelSettings, x_shape: tuple[int, ...]) -> None:

@@ -25,7 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
-from jaxntk.kernels.gram import kernel_dtype
+from jaxntk.kernels.function import kernel_dtype
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.outputs import output_basis
 from jaxntk.kernels.parameters import Places, predicate, select

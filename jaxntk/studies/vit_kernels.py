@@ -17,18 +17,16 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
-from jaxntk.kernels.coverage import gram_coverage
 from jaxntk.kernels.fourier import FourierMap, fourier_images
-from jaxntk.kernels.gram import gram_kernels, tiled_gram_kernels
+from jaxntk.kernels.gram import gram_kernels, network_places, tiled_gram_kernels
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
 from jaxntk.kernels.outputs import Outputs, check_outputs
-from jaxntk.kernels.parameters import select
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.pit import PiT, class_params, widest
 from jaxntk.networks.pit_classes import DEFAULT_CLASSES, class_of
 from jaxntk.networks.precision import at_precision, check_x64
-from jaxntk.networks.vit import Transformer, logits, num_genes
+from jaxntk.networks.vit import Transformer, init_params, logits, num_genes
 from jaxntk.spaces import autoformer, pit
 from jaxntk.studies.memory_plan import check_memory
 
@@ -251,10 +249,8 @@ class ViTKernels:
             whole = self._draw(network.clone(shape=widest()), image)
             drawn = class_params(whole, network, image)
         else:
-            x = jnp.zeros((1, *image), self.settings.dtype)
             key = jax.random.key(self.settings.init_seed)
-            arch = jnp.zeros(num_genes(network), jnp.int32)
-            drawn = jax.jit(network.init)(key, x, arch)["params"]
+            drawn = init_params(network, key, image, jnp.dtype(self.settings.dtype))
         self._drawn[network, image] = drawn
         return drawn
 
@@ -287,11 +283,11 @@ def _mean_kernel(
     def apply_fn(params: Any, x: Array) -> Array:
         return logits(network, params, x, arch)
 
-    covered = gram_coverage(apply_fn, params, parts[0])
-    if covered.uncovered:
-        name, why = next(iter(covered.uncovered.items()))
-        raise InputError("network", f"{'/'.join(name)}: {why}", "give its layer a Gram rule")
-    places, outputs, tile = select(covered.places, "all"), settings.outputs, settings.tile
+    places, outputs, tile = (
+        network_places(apply_fn, params, parts[0]),
+        settings.outputs,
+        settings.tile,
+    )
 
     def kernel(x: Array) -> Array:
         if tile is None or tile >= len(x):

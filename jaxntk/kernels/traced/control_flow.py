@@ -1,0 +1,242 @@
+"""Enters calls that run again, branches and loops, so that taps stand inside of them.
+
+Weights come in by closure, as they are the same for every example and step; only what a loop takes
+apart or carries comes in as arrays, each weight with the place of its gradients beside it.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxntk.kernels.traced.interpreter import Interpreter, Rule, Where
+from jaxntk.kernels.traced.kinds import (
+    Kind,
+    inner_program,
+    output_kinds,
+    plain,
+    scan_kinds,
+    scan_parts,
+)
+from jaxntk.kernels.traced.taps import Place, Reading
+from jaxntk.kernels.traced.weights import Constant, Data, Node, Root, Value, is_bare, root_node
+from jaxntk.networks.gram_rules import GRAM_RULE
+
+
+def kind_of(value: Value) -> Kind:
+    """Returns what a value depends on."""
+    match value:
+        case Node():
+            return Kind.WEIGHT
+        case Data():
+            return Kind.DATA
+    return Kind.CONSTANT
+
+
+def _leave(run: Interpreter, value: Value, kind: Kind, aval: Any, where: Where) -> Any:
+    """Returns a value as the arrays that leave a call, a branch or a step of a loop."""
+    if kind is Kind.WEIGHT and isinstance(value, Node):
+        return run.pair(value)
+    if kind is Kind.WEIGHT:
+        assert isinstance(value, Constant)
+        place = None if run.options is None else jnp.zeros(aval.shape, run.options.dtype)
+        return value.value, _own(run, place)
+    data = run.data(value, where)
+    # A weak type may have become a strong one on the way.
+    return lax.convert_element_type(data, aval.dtype) if _is_number(aval) else data
+
+
+def _leave_all(
+    run: Interpreter,
+    values: Sequence[Value],
+    kinds: Sequence[Kind],
+    avals: Sequence[Any],
+    where: Where,
+) -> list[Any]:
+    return [
+        _leave(run, *each, (*where, "out", at))
+        for at, each in enumerate(zip(values, kinds, avals, strict=True))
+    ]
+
+
+def _own(run: Interpreter, place: Any) -> Any:
+    """Makes the zeros of a place those of each example."""
+    return None if place is None else place + run.tag.astype(place.dtype)
+
+
+def _is_number(aval: Any) -> bool:
+    return jnp.issubdtype(aval.dtype, jnp.number)
+
+
+def _arrive(kind: Kind, arrays: Any, keys: tuple[int, ...], depth: int) -> Value:
+    """Returns the value that arrays stand for after a call, a branch or a loop."""
+    if kind is Kind.WEIGHT:
+        value, zeros = arrays
+        place = None if zeros is None else Place(Reading.GRADIENT, zeros)
+        return root_node(Root(keys, value, place, depth, derived=True))
+    return Data(arrays) if kind is Kind.DATA else Constant(arrays)
+
+
+def _keys(values: Sequence[Value]) -> tuple[int, ...]:
+    """Lists the parameters that any of several values depends on."""
+    roots = [root for value in values if isinstance(value, Node) for root in value.roots]
+    return tuple(dict.fromkeys(key for root in roots for key in root.keys))
+
+
+def enter_checkpoint(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+    """Runs the program under ``jax.checkpoint``, as the function did."""
+    program = inner_program(eqn)
+    kinds = output_kinds(program, [kind_of(value) for value in inputs])
+    avals = [var.aval for var in plain(program)[0].outvars]
+    data = [value.value for value in inputs if isinstance(value, Data)]
+
+    def inside(data: list[Any]) -> list[Any]:
+        given = iter(data)
+        values = [Data(next(given)) if isinstance(v, Data) else v for v in inputs]
+        outs = run.run(program, values, where)
+        return _leave_all(run, outs, kinds, avals, where)
+
+    options = {name: eqn.params[name] for name in ("prevent_cse", "policy")}
+    arrays = jax.checkpoint(inside, **options)(data)
+    keys = _keys(inputs)
+    return [_arrive(kind, out, keys, run.loops) for kind, out in zip(kinds, arrays, strict=True)]
+
+
+def enter_branches(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+    """Runs the branch that the first input chooses."""
+    index, operands = inputs[0], inputs[1:]
+    kinds = [kind_of(value) for value in operands]
+    found = [output_kinds(branch, kinds) for branch in eqn.params["branches"]]
+    joined = [max(each) for each in zip(*found, strict=True)]
+    avals = [var.aval for var in eqn.outvars]
+
+    def branch(number: int, program: Any, mark: str, kinds: list[Kind]) -> list[Any]:
+        inside = (*where, (mark, number))
+        return _leave_all(run, run.run(program, operands, inside), kinds, avals, inside)
+
+    if isinstance(index, Data):
+        # Each example chooses for itself: all branches run, as under vmap of the choice, which
+        # would give each example weights of its own.
+        data = [Kind.DATA] * len(joined)
+        outs = [branch(*each, "both", data) for each in enumerate(eqn.params["branches"])]
+        which = index.value.astype(jnp.int32)
+        return [Data(lax.select_n(which, *cases)) for cases in zip(*outs, strict=True)]
+    branches = [
+        partial(branch, *each, "branch", joined) for each in enumerate(eqn.params["branches"])
+    ]
+    arrays = lax.switch(index.value, branches)
+    keys = _keys(operands)
+    return [_arrive(kind, out, keys, run.loops) for kind, out in zip(joined, arrays, strict=True)]
+
+
+def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+    """Runs a scan: what it takes apart comes in slice by slice, weights with their places."""
+    program, length = eqn.params["jaxpr"], eqn.params["length"]
+    body, _ = plain(program)
+    consts, carried = scan_parts(eqn)
+    kinds, all_kinds = scan_kinds(eqn, [kind_of(value) for value in inputs])
+    ends = [*kinds, *all_kinds[carried:]]
+    fixed, start, slices = (
+        inputs[:consts],
+        inputs[consts : consts + carried],
+        inputs[consts + carried :],
+    )
+    # What every step passes on as it is may come in by closure.
+    same = [
+        body.outvars[at] is body.invars[consts + at] and isinstance(value, Node)
+        for at, value in enumerate(start)
+    ]
+    depth = run.loops + (length != 1)
+    avals = [var.aval for var in body.outvars]
+
+    def steps(carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
+        moving = iter(carry)
+        inner_carry = [
+            value if kept else _arrive(kind, next(moving), _keys([*inputs]), depth)
+            for value, kept, kind in zip(start, same, kinds, strict=True)
+        ]
+        inner_slices = [
+            _slice_of(value, x, depth, length) for value, x in zip(slices, xs, strict=True)
+        ]
+        before, run.loops = run.loops, depth
+        outs = run.run(program, [*fixed, *inner_carry, *inner_slices], where)
+        leaving = [
+            None if at < carried and same[at] else _leave(run, *each, (*where, "out", at))
+            for at, each in enumerate(zip(outs, ends, avals, strict=True))
+        ]
+        run.loops = before
+        return [each for each, kept in zip(leaving, same, strict=False) if not kept], leaving[
+            carried:
+        ]
+
+    init = [
+        _leave(run, value, kind, aval, (*where, "in", at))
+        for at, (value, kept, kind, aval) in enumerate(
+            zip(start, same, kinds, avals[:carried], strict=True)
+        )
+        if not kept
+    ]
+    xs = [_whole(run, value) for value in slices]
+    options = {name: eqn.params[name] for name in ("reverse", "unroll")}
+    last, collected = lax.scan(steps, init, xs, length=length, **options)
+    moved, keys = iter(last), _keys(inputs)
+    results = [
+        value if kept else _arrive(kind, next(moved), keys, run.loops)
+        for value, kept, kind in zip(start, same, kinds, strict=True)
+    ]
+    collected_kinds = ends[carried:]
+    return results + [
+        _arrive(kind, out, keys, run.loops)
+        for kind, out in zip(collected_kinds, collected, strict=True)
+    ]
+
+
+def _whole(run: Interpreter, value: Value) -> Any:
+    """Returns what a loop takes apart: arrays, for a weight with its place."""
+    if not isinstance(value, Node):
+        return value.value
+    if is_bare(value):
+        place = value.roots[0].place
+        return value.value, None if place is None else place.zeros
+    return run.pair(value)
+
+
+def _slice_of(value: Value, arrays: Any, depth: int, length: int) -> Value:
+    """Returns the slice that one step gets of what a loop takes apart."""
+    if isinstance(value, Data):
+        return Data(arrays)
+    if not isinstance(value, Node):
+        return Constant(arrays)
+    inner, zeros = arrays
+    if not is_bare(value):
+        keys = _keys([value])
+        place = None if zeros is None else Place(Reading.GRADIENT, zeros)
+        return root_node(Root(keys, inner, place, depth, derived=True))
+    outer = value.roots[0]
+    place = None if zeros is None else Place(outer.place.reading, zeros)
+    return root_node(Root(outer.keys, inner, place, depth, (*outer.leading, length), outer.derived))
+
+
+def enter_own_rule(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+    """Enters a function with a derivative of its own that is known to be that of its program."""
+    program = inner_program(eqn)
+    if any(
+        inner.primitive.name == "name" and inner.params["name"] == GRAM_RULE
+        for inner in plain(program)[0].eqns
+    ):
+        return run.run(program, inputs, where)
+    return run.tapped(eqn, inputs, where)
+
+
+CONTROL_FLOW: dict[str, Rule] = {
+    "checkpoint": enter_checkpoint,
+    "remat": enter_checkpoint,
+    "remat2": enter_checkpoint,
+    "cond": enter_branches,
+    "custom_vjp_call": enter_own_rule,
+    "scan": enter_loop,
+}
+"""The operations that are entered."""

@@ -1,0 +1,177 @@
+"""Runs the program of one example, and puts taps where data and weights meet.
+
+The interpreter knows what each value depends on (:mod:`.weights`): constants and data go through
+operations as they are; operations on weights alone extend the graph of what was done to them; an
+operation on both is a :class:`~.taps.Site`. Anything may be a site, a product or a function with a
+derivative of its own: its gradients are those that JAX has for it, whatever it does inside. Calls,
+checkpoints, branches and loops are entered (:mod:`.control_flow`), so that the sites are small.
+
+The same interpreter surveys a program (``options`` of None): then it reports sites and taps
+nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jax.extend import core as jax_core
+
+from jaxntk.kernels.traced.kinds import INLINED, inner_program, plain
+from jaxntk.kernels.traced.taps import Options, Site, pushed, site_of, tap
+from jaxntk.kernels.traced.weights import Constant, Data, Node, Value, derived_node
+from jaxntk.networks.fast_convolution import fast_convolution
+
+Where = tuple[Any, ...]
+"""The way to an operation: numbers of operations, and of branches, from the outside in."""
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """What is told of the sites and of the values made of weights that a program has."""
+
+    def site(self, site: Site, where: Where, loops: int, data: list[Any], outs: list[Any]) -> None:
+        """Is told of a site, how many loops of several steps are around it, and its arrays."""
+
+    def push(self, node: Node) -> None:
+        """Is told that a value made of weights enters or leaves a loop or branch as one array."""
+
+
+class Interpreter:
+    """Interprets programs.
+
+    Args:
+        options: of the taps; None for a survey.
+        tag: a zero of the example, which makes data of what depends on no example.
+        observer: what is told of sites.
+        rules: the operations that are entered.
+    """
+
+    def __init__(
+        self,
+        options: Options | None,
+        tag: Any,
+        observer: Observer | None,
+        rules: "dict[str, Rule]",
+    ) -> None:
+        self.options = options
+        self.tag = tag
+        self.observer = observer
+        self.rules = rules
+        self.loops = 0
+
+    def run(self, program: Any, inputs: Sequence[Value], where: Where = ()) -> list[Value]:
+        """Runs a program.
+
+        Args:
+            program: closed, or open without constants.
+            inputs: one value an input.
+            where: the way to it.
+
+        Returns:
+            One value a result.
+        """
+        return self.run_open(*plain(program), inputs, where)
+
+    def run_open(
+        self, jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Value], where: Where = ()
+    ) -> list[Value]:
+        """Runs a program whose constants are given beside it."""
+        known: dict[Any, Value] = {}
+        for var, const in zip(jaxpr.constvars, consts, strict=True):
+            known[var] = Constant(const)
+        known.update(zip(jaxpr.invars, inputs, strict=True))
+
+        def read(var: Any) -> Value:
+            return Constant(var.val) if isinstance(var, jax_core.Literal) else known[var]
+
+        for number, eqn in enumerate(jaxpr.eqns):
+            outs = self._step(eqn, [read(var) for var in eqn.invars], (*where, number))
+            known.update(zip(eqn.outvars, outs, strict=True))
+        return [read(var) for var in jaxpr.outvars]
+
+    def _step(self, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+        name = eqn.primitive.name
+        weighed = [isinstance(value, Node) for value in inputs]
+        if not any(weighed):
+            outs = binder(eqn)([value.value for value in inputs])
+            data = any(isinstance(value, Data) for value in inputs)
+            return [Data(out) if data else Constant(out) for out in outs]
+        if name in INLINED:
+            return self.run(inner_program(eqn), inputs, where)
+        if not any(isinstance(value, Data) for value in inputs):
+            return derived_node(eqn, binder(eqn), inputs)  # pyright: ignore[reportArgumentType]
+        rule = self.rules.get(name)
+        if rule is not None:
+            return rule(self, eqn, inputs, where)
+        return self.tapped(eqn, inputs, where)
+
+    def tapped(self, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+        """Applies an operation on data and weights, with a tap behind it."""
+        bind = binder(eqn)
+        outs = list(bind([value.value for value in inputs]))
+        site, data, leaves = site_of(eqn, bind, inputs)
+        if self.observer is not None:
+            self.observer.site(site, where, self.loops, data, outs)
+        if self.options is not None:
+            outs = tap(site, outs, data, leaves, self.options)
+        return [Data(out) for out in outs]
+
+    def data(self, value: Value, where: Where) -> Any:
+        """Returns a value as data, with a tap if it is made of weights alone."""
+        if not isinstance(value, Node):
+            return value.value
+        identity = _Identity(value)
+        bind = identity.bind
+        tagged = Data(self.tag)
+        site, data, leaves = site_of(identity, bind, [value, tagged])
+        outs = list(bind([value.value, self.tag]))
+        if self.observer is not None:
+            self.observer.site(site, where, self.loops, data, outs)
+        if self.options is not None:
+            outs = tap(site, outs, data, leaves, self.options)
+        return outs[0]
+
+    def pair(self, value: Value) -> tuple[Any, Any]:
+        """Returns a weight as one array, and the place of its gradients."""
+        if not isinstance(value, Node):
+            raise NotImplementedError("a value that is no weight where one was expected")
+        if self.observer is not None:
+            self.observer.push(value)
+        place = pushed(value, self.options)
+        return value.value, None if place is None else place.zeros
+
+
+class _Identity:
+    """An operation that makes data of a weight: ``weight + 0``."""
+
+    class primitive:
+        """What the operation is called."""
+
+        name = "identity"
+
+    def __init__(self, node: Node) -> None:
+        self.dtype = jnp.result_type(node.value)
+
+    def bind(self, values: Sequence[Any]) -> list[Any]:
+        """Returns the weight, for each example."""
+        weight, tag = values
+        return [weight + tag.astype(self.dtype)]
+
+
+Rule = Callable[[Interpreter, Any, list[Value], Where], list[Value]]
+"""Enters an operation that holds programs, some of whose inputs are weights and some data."""
+
+
+def binder(eqn: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Returns the function that applies an operation to its operands."""
+    if eqn.primitive.name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
+        # Equal, and not slow on the way back inside a loop.
+        fast = fast_convolution(eqn.params)
+        return lambda values: [fast(*values)]
+
+    def bind(values: Sequence[Any]) -> Sequence[Any]:
+        with eqn.ctx.manager:
+            out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+        return out if eqn.primitive.multiple_results else [out]
+
+    return bind

@@ -1,0 +1,206 @@
+"""The kernels of all parameters of a program, from one forward and a few backward passes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from jaxntk.kernels.layer_kernels import assemble, tiles_of
+from jaxntk.kernels.outputs import Combinations, Outputs, combinations
+from jaxntk.kernels.parameters import Places
+from jaxntk.kernels.traced.contraction import Route
+from jaxntk.kernels.traced.control_flow import CONTROL_FLOW
+from jaxntk.kernels.traced.interpreter import Interpreter
+from jaxntk.kernels.traced.program import Program
+from jaxntk.kernels.traced.survey import Survey, interpret
+from jaxntk.kernels.traced.taps import Options, Place, Reading
+from jaxntk.kernels.traced.weights import Root
+from jaxntk.networks.gram_rules import gram_block
+
+ParameterKernels = dict[int, Array]
+"""For each parameter that reaches the outputs, by number, ``(*leading axes, rows, columns)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kernels:
+    """The kernels of all parameters of a program, for batches of any size.
+
+    Args:
+        program: of one example.
+        found: its survey.
+        outputs: which outputs, and how combined; or the combinations themselves.
+        route: how gradients are contracted.
+        dtype: of the kernels.
+    """
+
+    program: Program
+    found: Survey
+    outputs: Outputs | Combinations | str
+    route: Route | str
+    dtype: jnp.dtype
+
+    @property
+    def count(self) -> int:
+        """Outputs of one example."""
+        return self.program.count
+
+    def block(
+        self, arrays: Sequence[Any], x: Sequence[Array], shape: tuple[int, int] | None = None
+    ) -> ParameterKernels:
+        """Returns the kernels of one batch, from one forward and a few backward passes.
+
+        Args:
+            arrays: the leaves that enter, then what is held constant.
+            x: the leaves of the batch, examples on the first axis.
+            shape: None for the kernel of the batch with itself; ``(a, b)`` with ``a + b == n`` for
+                the first a examples against the last b.
+
+        Returns:
+            The kernels. For ``full`` every example gives C neighbouring rows or columns.
+        """
+        n = len(x[0])
+        shape = shape or (n, n)
+        basis = self._basis()
+        if self.outputs == "full":
+            many = [jnp.repeat(leaf, self.count, axis=0) for leaf in x]
+            cts = jnp.tile(basis.all(), (n, 1))
+            shape = (shape[0] * self.count, shape[1] * self.count)
+            kernels, _ = self._passes(arrays, many, shape)
+            return kernels(cts)
+        kernels, zeros = self._passes(arrays, x, shape)
+        if basis.count == 1:
+            return kernels(basis.at(jnp.int32(0))[None, :])
+
+        def add(sums: ParameterKernels, number: Array) -> tuple[ParameterKernels, None]:
+            return jax.tree.map(jnp.add, sums, kernels(basis.at(number)[None, :])), None
+
+        return lax.scan(add, zeros, jnp.arange(basis.count, dtype=jnp.int32))[0]
+
+    def tiled(
+        self, arrays: Sequence[Any], x1: Sequence[Array], x2: Sequence[Array] | None, tile: int
+    ) -> ParameterKernels:
+        """Returns the kernels, holding the activations of two tiles at a time.
+
+        Every pair of tiles is a forward and a few backward passes over ``2 * tile`` examples, so
+        the time grows by about ``n / tile`` while the memory of activations does not depend on n.
+
+        Args:
+            arrays: as in :meth:`block`.
+            x1: the leaves of the inputs that give the rows.
+            x2: of those that give the columns; None for ``x1``.
+            tile: examples in a tile.
+
+        Returns:
+            As :meth:`block`.
+        """
+        left = [tiles_of(leaf, tile) for leaf in x1]
+        right = left if x2 is None else [tiles_of(leaf, tile) for leaf in x2]
+        each = self.count if self.outputs == "full" else 1
+        readings = self._readings(norms=False)
+
+        def block(row: Array, column: Array) -> ParameterKernels:
+            both = [jnp.concatenate([a[row], b[column]]) for a, b in zip(left, right, strict=True)]
+            return self.block(arrays, both, (tile, tile))
+
+        return assemble(
+            block,
+            (len(x1[0]) * each, None if x2 is None else len(x2[0]) * each),
+            tile * each,
+            Places({key: self.found.leading(key) for key in readings}),
+            self.dtype,
+        )
+
+    def _basis(self) -> Combinations:
+        if isinstance(self.outputs, Combinations):
+            return self.outputs
+        return combinations(self.outputs, self.count, self.program.out_dtype)
+
+    def square_norms(self, arrays: Sequence[Any], x: Sequence[Array]) -> Array:
+        """Returns the diagonal of the kernel, without the kernel.
+
+        Args:
+            arrays: as in :meth:`block`.
+            x: the leaves of the batch.
+
+        Returns:
+            (n,): for each example the squared norms of its gradients, summed over parameters and
+            combinations of outputs.
+        """
+        n, basis = len(x[0]), self._basis()
+        kernels, _ = self._passes(arrays, x, None)
+        total = jnp.zeros(n, self.dtype)
+
+        def norms(cts: Array) -> Array:
+            found = kernels(cts).values()
+            return sum((each.reshape(n, -1).sum(axis=1) for each in found), start=total)
+
+        def add(sums: Array, number: Array) -> tuple[Array, None]:
+            return sums + norms(basis.at(number)[None, :]), None
+
+        return lax.scan(add, total, jnp.arange(basis.count, dtype=jnp.int32))[0]
+
+    def _readings(self, norms: bool) -> dict[int, Reading]:
+        """Returns how each parameter that reaches the outputs is read off."""
+        found = {key: self.found.reading(key) for key in range(self.program.entering)}
+        instead = {Reading.KERNEL: Reading.NORM} if norms else {}
+        return {key: instead.get(kind, kind) for key, kind in found.items() if kind}
+
+    def _passes(
+        self, arrays: Sequence[Any], x: Sequence[Array], shape: tuple[int, int] | None
+    ) -> tuple[Callable[[Array], ParameterKernels], ParameterKernels]:
+        """Runs forward; gives the function from cotangents to kernels, and kernels of zeros."""
+        # A shape of None asks for squared norms instead of kernels.
+        entering = list(arrays[: self.program.entering])
+        others = list(arrays[self.program.entering :])
+        readings, n = self._readings(shape is None), len(x[0])
+        shared, own = {}, {}
+        for key, reading in readings.items():
+            leading = self.found.leading(key)
+            if reading is Reading.KERNEL:
+                assert shape is not None
+                shared[key] = jnp.zeros((*leading, *shape), self.dtype)
+            else:
+                size = leading if reading is Reading.NORM else jnp.shape(entering[key])
+                own[key] = jnp.zeros((n, *size), self.dtype)
+        outputs = partial(self._outputs, readings, entering, others, x)
+        primal, pull_back = jax.vjp(outputs, shared, own)
+
+        def kernels(cts: Array) -> ParameterKernels:
+            read, each = pull_back(jnp.broadcast_to(cts, primal.shape).astype(primal.dtype))
+            for key, found in each.items():
+                gradients = readings[key] is Reading.GRADIENT
+                flat = found.reshape(n, -1)
+                if shape is not None:
+                    read[key] = gram_block(flat, shape)
+                else:
+                    read[key] = jnp.square(flat).sum(axis=1) if gradients else flat
+            return read
+
+        wanted = (n, n) if shape is None else shape
+        return kernels, {**shared, **{key: jnp.zeros(wanted, self.dtype) for key in own}}
+
+    def _outputs(
+        self,
+        readings: Mapping[int, Reading],
+        entering: Sequence[Any],
+        others: Sequence[Any],
+        x: Sequence[Array],
+        shared: Mapping[int, Array],
+        own: Mapping[int, Array],
+    ) -> Array:
+        """Returns the outputs of a batch, with places behind whatever uses a parameter."""
+
+        def one(own: Mapping[int, Array], example: Sequence[Array], tag: Array) -> Array:
+            places = {
+                key: Place(reading, {**shared, **own}[key]) for key, reading in readings.items()
+            }
+            roots = [Root((key,), value, places.get(key)) for key, value in enumerate(entering)]
+            interpreter = Interpreter(Options(self.route, self.dtype), tag, None, CONTROL_FLOW)
+            return interpret(self.program, interpreter, roots, others, example)
+
+        return jax.vmap(one)(dict(own), list(x), jnp.zeros(len(x[0]), jnp.float32))

@@ -1,0 +1,3 @@
+"""Every test of this folder runs in float64."""
+
+from tests.networks.tiny import quick_float64  # noqa: F401

@@ -1,0 +1,656 @@
+"""Networks in Flax Linen, from perceptrons to U-Nets."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.zoo.model import Make, ZooModel, drawn, entry, normal
+
+MODELS: dict[str, Make] = {}
+
+
+def linen(module: nn.Module, x: Any, **fields: Any) -> ZooModel:
+    """Draws the variables of a module; those that are no parameters are its state."""
+    variables = dict(drawn(jax.eval_shape(module.init, jax.random.key(0), x)))
+    params = variables.pop("params")
+    if not variables:
+        return ZooModel(lambda p, x: module.apply({"params": p}, x), params, x, **fields)
+
+    def apply_fn(params, x, state):
+        return module.apply({"params": params, **state}, x)
+
+    return ZooModel(apply_fn, params, x, variables, **fields)
+
+
+class MLP(nn.Module):
+    features: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x):
+        for width in self.features[:-1]:
+            x = nn.relu(nn.Dense(width)(x))
+        return nn.Dense(self.features[-1])(x)
+
+
+@entry(MODELS, "linen mlp")
+def _mlp():
+    return linen(MLP([12, 10, 3]), normal(5, 7))
+
+
+@entry(MODELS, "linen mlp, float32 parameters")
+def _mlp_float32():
+    model = linen(MLP([8, 3]), normal(5, 6))
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), model.params)
+    # The derivative of a float32 parameter may be rounded to float32.
+    return model._replace(params=params, tolerance=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    features: int
+    strides: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        def norm(x):
+            return nn.BatchNorm(use_running_average=True, momentum=0.9)(x)
+
+        residual = x
+        y = nn.Conv(self.features, (3, 3), self.strides, use_bias=False)(x)
+        y = nn.relu(norm(y))
+        y = norm(nn.Conv(self.features, (3, 3), use_bias=False)(y))
+        if residual.shape != y.shape:
+            residual = nn.Conv(self.features, (1, 1), self.strides, use_bias=False)(residual)
+            residual = norm(residual)
+        return nn.relu(residual + y)
+
+
+class ResNet(nn.Module):
+    stages: Sequence[int]
+    classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(self.stages[0], (3, 3), use_bias=False, name="stem")(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=True)(x))
+        x = nn.max_pool(x, (2, 2), strides=(2, 2))
+        for stage, width in enumerate(self.stages):
+            x = ResidualBlock(width, 2 if stage else 1)(x)
+        return nn.Dense(self.classes)(x.mean(axis=(1, 2)))
+
+
+@entry(MODELS, "linen resnet")
+def _resnet():
+    return linen(ResNet([6, 10], 4), normal(5, 12, 12, 3))
+
+
+class ConvNeXtBlock(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        width = x.shape[-1]
+        y = nn.Conv(width, (5, 5), feature_group_count=width)(x)
+        y = nn.LayerNorm(epsilon=1e-6)(y)
+        y = nn.Dense(width)(nn.gelu(nn.Dense(4 * width)(y)))
+        gamma = self.param("layer_scale", nn.initializers.constant(1e-6), (width,))
+        return x + gamma * y
+
+
+class ConvNeXt(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.LayerNorm()(nn.Conv(6, (2, 2), strides=(2, 2))(x))
+        x = ConvNeXtBlock()(x)
+        x = nn.Conv(10, (2, 2), strides=(2, 2))(nn.LayerNorm()(x))
+        x = ConvNeXtBlock()(x)
+        return nn.Dense(3)(nn.LayerNorm()(x.mean(axis=(1, 2))))
+
+
+@entry(MODELS, "linen convnext")
+def _convnext():
+    return linen(ConvNeXt(), normal(4, 8, 8, 3))
+
+
+class MixerBlock(nn.Module):
+    tokens: int
+    channels: int
+
+    @nn.compact
+    def __call__(self, x):
+        y = jnp.swapaxes(nn.LayerNorm()(x), 1, 2)
+        y = nn.gelu(nn.Dense(self.tokens, name="tokens_in")(y))
+        y = nn.Dense(x.shape[1], name="tokens_out")(y)
+        x = x + jnp.swapaxes(y, 1, 2)
+        y = nn.LayerNorm()(x)
+        return x + nn.Dense(x.shape[-1])(nn.gelu(nn.Dense(self.channels)(y)))
+
+
+class Mixer(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(8, (2, 2), strides=2, name="stem")(x)
+        n, h, w, c = x.shape
+        x = x.reshape(n, h * w, c)
+        for _ in range(2):
+            x = MixerBlock(6, 20)(x)
+        return nn.Dense(3, name="head")(nn.LayerNorm()(x).mean(axis=1))
+
+
+@entry(MODELS, "linen mlp-mixer")
+def _mixer():
+    # It is added to all channels of a token alike, and the norms over channels take it away.
+    idle = tuple(f"['MixerBlock_{at}']['tokens_out']['bias']" for at in range(2))
+    return linen(Mixer(), normal(5, 6, 6, 3), idle=idle)
+
+
+class SqueezeExcitation(nn.Module):
+    reduced: int
+
+    @nn.compact
+    def __call__(self, x):
+        gate = x.mean(axis=(1, 2), keepdims=True)
+        gate = nn.swish(nn.Conv(self.reduced, (1, 1))(gate))
+        return x * nn.sigmoid(nn.Conv(x.shape[-1], (1, 1))(gate))
+
+
+class InvertedResidual(nn.Module):
+    features: int
+    expansion: int = 2
+    strides: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        hidden = x.shape[-1] * self.expansion
+        y = nn.hard_swish(nn.Conv(hidden, (1, 1), use_bias=False)(x))
+        y = nn.Conv(hidden, (3, 3), self.strides, feature_group_count=hidden, use_bias=False)(y)
+        y = SqueezeExcitation(3)(nn.hard_swish(y))
+        y = nn.Conv(self.features, (1, 1), use_bias=False)(y)
+        return x + y if x.shape == y.shape else y
+
+
+class MobileNet(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.hard_swish(nn.Conv(4, (3, 3), strides=2)(x))
+        x = InvertedResidual(4)(x)
+        x = InvertedResidual(6, strides=2)(x)
+        return nn.Dense(3)(x.mean((1, 2)))
+
+
+@entry(MODELS, "linen mobilenet, squeeze-excitation")
+def _mobilenet():
+    return linen(MobileNet(), normal(5, 8, 8, 3))
+
+
+class EncoderBlock(nn.Module):
+    heads: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x, _=None):
+        y = nn.LayerNorm()(x)
+        x = x + nn.MultiHeadDotProductAttention(self.heads)(y, y)
+        y = nn.LayerNorm()(x)
+        return x + nn.Dense(x.shape[-1])(nn.gelu(nn.Dense(self.hidden)(y))), None
+
+
+class ViT(nn.Module):
+    scanned: bool
+    width: int = 8
+    depth: int = 2
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(self.width, (2, 2), strides=(2, 2), padding="VALID", name="patches")(x)
+        x = x.reshape(len(x), -1, self.width)
+        token = self.param("cls", nn.initializers.zeros, (1, 1, self.width))
+        x = jnp.concatenate([jnp.tile(token, (len(x), 1, 1)), x], axis=1)
+        x = x + self.param("positions", nn.initializers.normal(0.02), (1, *x.shape[1:]))
+        if self.scanned:
+            block = nn.scan(
+                nn.remat(EncoderBlock, prevent_cse=False),
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                length=self.depth,
+            )
+            x, _ = block(2, 2 * self.width, name="encoder")(x, None)
+        else:
+            for at in range(self.depth):
+                x, _ = EncoderBlock(2, 2 * self.width, name=f"encoder_{at}")(x)
+        return nn.Dense(3, name="head")(nn.LayerNorm(name="norm")(x)[:, 0])
+
+
+# It moves all logits of a query alike, which the softmax does not see.
+KEY_BIAS = "['MultiHeadDotProductAttention_0']['key']['bias']"
+
+
+@entry(MODELS, "linen vit, scanned")
+def _vit_scanned():
+    idle = ("['encoder']" + KEY_BIAS,)
+    return linen(ViT(scanned=True), normal(4, 4, 4, 3), idle=idle)
+
+
+@entry(MODELS, "linen vit, unscanned")
+def _vit_unscanned():
+    idle = tuple(f"['encoder_{at}']" + KEY_BIAS for at in range(2))
+    return linen(ViT(scanned=False), normal(4, 4, 4, 3), idle=idle)
+
+
+def window_positions(size):
+    """The row of the bias table for each pair of pixels of a window, as Swin has it."""
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij")).reshape(2, -1)
+    apart = grid[:, :, None] - grid[:, None, :] + size - 1
+    return apart[0] * (2 * size - 1) + apart[1]
+
+
+def shift_mask(height, width, size, shift):
+    """Which pairs of pixels of a shifted window were neighbours before the shift."""
+    regions = np.zeros((height, width), int)
+    cuts = (slice(0, -size), slice(-size, -shift), slice(-shift, None))
+    for number, (rows, columns) in enumerate((r, c) for r in cuts for c in cuts):
+        regions[rows, columns] = number
+    regions = regions.reshape(height // size, size, width // size, size)
+    regions = regions.transpose(0, 2, 1, 3).reshape(-1, size * size)
+    return regions[:, :, None] == regions[:, None, :]
+
+
+class WindowAttention(nn.Module):
+    heads: int
+    size: int
+    shift: int
+
+    @nn.compact
+    def __call__(self, x):
+        n, height, width, channels = x.shape
+        size = self.size
+        if self.shift:
+            x = jnp.roll(x, (-self.shift, -self.shift), axis=(1, 2))
+        x = x.reshape(n, height // size, size, width // size, size, channels)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, size * size, channels)
+
+        qkv = nn.Dense(3 * channels, name="qkv")(x)
+        qkv = qkv.reshape(len(x), size * size, 3, self.heads, channels // self.heads)
+        q, k, v = qkv.transpose(2, 0, 3, 1, 4)
+        logits = (q * (channels // self.heads) ** -0.5) @ k.swapaxes(-1, -2)
+        table = self.param(
+            "relative_positions",
+            nn.initializers.truncated_normal(0.02),
+            ((2 * size - 1) ** 2, self.heads),
+        )
+        bias = table[window_positions(size).reshape(-1)].reshape(size**2, size**2, self.heads)
+        logits = logits + bias.transpose(2, 0, 1)[None]
+        if self.shift:
+            mask = shift_mask(height, width, size, self.shift)
+            logits = logits.reshape(n, len(mask), *logits.shape[1:])
+            logits = jnp.where(mask[None, :, None], logits, -1e9)
+            logits = logits.reshape(-1, *logits.shape[2:])
+        x = nn.softmax(logits) @ v
+        x = x.swapaxes(1, 2).reshape(len(x), size * size, channels)
+        x = nn.Dense(channels, name="projection")(x)
+
+        x = x.reshape(n, height // size, width // size, size, size, channels)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height, width, channels)
+        return jnp.roll(x, (self.shift, self.shift), axis=(1, 2)) if self.shift else x
+
+
+class Swin(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.LayerNorm()(nn.Conv(8, (2, 2), strides=2)(x))
+        for shift in (0, 1):
+            x = x + WindowAttention(2, 2, shift)(nn.LayerNorm()(x))
+            x = x + nn.Dense(8)(nn.gelu(nn.Dense(16)(nn.LayerNorm()(x))))
+        # patch merging
+        x = jnp.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
+        x = nn.Dense(10, use_bias=False)(nn.LayerNorm()(x))
+        return nn.Dense(3)(nn.LayerNorm()(x).mean(axis=(1, 2)))
+
+
+@entry(MODELS, "linen swin")
+def _swin():
+    return linen(Swin(), normal(4, 8, 8, 3))
+
+
+class DoubleConv(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(2):
+            x = nn.relu(nn.GroupNorm(2)(nn.Conv(self.features, (3, 3))(x)))
+        return x
+
+
+class UNet(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        skips = []
+        for width in (4, 6):
+            x = DoubleConv(width)(x)
+            skips.append(x)
+            x = nn.avg_pool(x, (2, 2), strides=(2, 2))
+        x = DoubleConv(8)(x)
+        for width in (6, 4):
+            x = nn.ConvTranspose(width, (2, 2), strides=(2, 2))(x)
+            x = DoubleConv(width)(jnp.concatenate([skips.pop(), x], axis=-1))
+        return nn.Conv(2, (1, 1))(x)
+
+
+@entry(MODELS, "linen u-net")
+def _unet():
+    return linen(UNet(), normal(4, 4, 4, 2))
+
+
+class DenseNet(nn.Module):
+    growth: int = 4
+
+    @nn.compact
+    def __call__(self, x):
+        def conv(x, features, size):
+            x = nn.relu(nn.BatchNorm(use_running_average=True)(x))
+            return nn.Conv(features, size, use_bias=False)(x)
+
+        x = nn.Conv(2 * self.growth, (3, 3), use_bias=False)(x)
+        for block in range(2):
+            for _ in range(2):
+                y = conv(x, 2 * self.growth, (1, 1))
+                x = jnp.concatenate([x, conv(y, self.growth, (3, 3))], axis=-1)
+            if not block:
+                x = nn.avg_pool(conv(x, x.shape[-1] // 2, (1, 1)), (2, 2), (2, 2))
+        x = nn.relu(nn.BatchNorm(use_running_average=True)(x))
+        return nn.Dense(3)(x.mean(axis=(1, 2)))
+
+
+@entry(MODELS, "linen densenet")
+def _densenet():
+    return linen(DenseNet(), normal(4, 6, 6, 3))
+
+
+class GroupNormNet(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.GroupNorm(num_groups=2)(nn.Conv(6, (3, 3), strides=2)(x)))
+        x = nn.relu(nn.InstanceNorm()(nn.Conv(4, (3, 3))(x)))
+        x = nn.max_pool(x, (2, 2), strides=(2, 2), padding="SAME")
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+@entry(MODELS, "linen group and instance norm")
+def _group_norm():
+    # The norm over all pixels of a channel takes its bias away.
+    return linen(GroupNormNet(), normal(5, 6, 6, 3), idle=("['Conv_1']['bias']",))
+
+
+class WeightNormNet(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.WeightNorm(nn.Conv(4, (3, 3)))(x))
+        x = x.reshape(len(x), -1)
+        x = jnp.tanh(nn.WeightNorm(nn.Dense(6))(x))
+        return nn.WeightNorm(nn.Dense(3), use_scale=False)(x)
+
+
+@entry(MODELS, "linen weight norm")
+def _weight_norm():
+    return linen(WeightNormNet(), normal(5, 4, 4, 2))
+
+
+class SpectralNormNet(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.leaky_relu(nn.SpectralNorm(nn.Conv(5, (3, 3)))(x, update_stats=False))
+        x = x.mean(axis=(1, 2))
+        return nn.SpectralNorm(nn.Dense(3))(x, update_stats=False)
+
+
+@entry(MODELS, "linen spectral norm, evaluated")
+def _spectral_norm():
+    return linen(SpectralNormNet(), normal(5, 5, 5, 2))
+
+
+class ConvOptions(nn.Module):
+    """The layers given one after another, with ReLUs between, and global averages."""
+
+    layers: Sequence[nn.Module]
+    out: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        for layer in self.layers:
+            x = nn.relu(layer(x))
+        return nn.Dense(self.out)(x.mean(axis=tuple(range(1, x.ndim - 1))))
+
+
+@entry(MODELS, "linen resnext, groups")
+def _groups():
+    layers = [
+        nn.Conv(8, (3, 3)),
+        nn.Conv(8, (3, 3), feature_group_count=4, strides=2),
+        nn.Conv(4, (1, 1)),
+    ]
+    return linen(ConvOptions(layers), normal(5, 6, 6, 3))
+
+
+@entry(MODELS, "linen dilation")
+def _dilation():
+    layers = [
+        nn.Conv(5, (3, 3), kernel_dilation=(2, 1)),
+        nn.Conv(4, (3, 3), kernel_dilation=2, padding="VALID"),
+    ]
+    return linen(ConvOptions(layers), normal(5, 8, 8, 2))
+
+
+@entry(MODELS, "linen circular padding")
+def _circular():
+    layers = [nn.Conv(5, (3, 3), padding="CIRCULAR"), nn.Conv(4, (3, 3), 2, padding="REFLECT")]
+    return linen(ConvOptions(layers), normal(5, 6, 6, 2))
+
+
+@entry(MODELS, "linen volumes")
+def _volumes():
+    layers = [nn.Conv(4, (3, 3, 3)), nn.Conv(4, (2, 2, 2), strides=2)]
+    return linen(ConvOptions(layers), normal(4, 4, 4, 4, 2))
+
+
+@entry(MODELS, "linen transposed, strides 3")
+def _transposed():
+    layers = [
+        nn.ConvTranspose(4, (3, 3), strides=(3, 2), padding="VALID"),
+        nn.ConvTranspose(3, (3, 3), transpose_kernel=True),
+    ]
+    return linen(ConvOptions(layers), normal(5, 3, 3, 2))
+
+
+@entry(MODELS, "linen locally connected")
+def _local():
+    return linen(ConvOptions([nn.ConvLocal(3, (2, 2), strides=2)]), normal(5, 6, 6, 2))
+
+
+class FiLM(nn.Module):
+    """A convolutional network whose features are scaled and moved by what a label says."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, inputs):
+        label = nn.Embed(self.classes, 5, name="label")(inputs["label"])
+        x = inputs["pixels"] * inputs["mask"][..., None]
+        for width in (5, 4):
+            x = nn.Conv(width, (3, 3))(x)
+            gamma, beta = jnp.split(nn.Dense(2 * width)(label), 2, axis=-1)
+            x = nn.relu(x * (1 + gamma[:, None, None]) + beta[:, None, None])
+        return nn.Dense(3)(x.mean(axis=(1, 2)))
+
+
+@entry(MODELS, "linen film, dictionary of inputs")
+def _film():
+    x = {
+        "pixels": normal(5, 5, 5, 2),
+        "mask": normal(5, 5, 5, seed=2) > -0.5,
+        "label": jnp.asarray([2, 0, 2, 3, 1], jnp.int32),
+    }
+    return linen(FiLM(4), x)
+
+
+class Shared(nn.Module):
+    """A convolution and a dense layer that are used more than once, in series and in parallel."""
+
+    @nn.compact
+    def __call__(self, x):
+        conv, dense = nn.Conv(3, (3, 3), name="conv"), nn.Dense(4, name="dense")
+        x = conv(nn.relu(conv(x)))
+        small = nn.avg_pool(x, (2, 2), (2, 2))
+        both = dense(x.mean(axis=(1, 2))), dense(small.max(axis=(1, 2)))
+        return nn.Dense(2)(jnp.tanh(both[0]) * both[1])
+
+
+@entry(MODELS, "linen shared layers")
+def _shared():
+    return linen(Shared(), normal(5, 4, 4, 3))
+
+
+class Siamese(nn.Module):
+    """One tower for two pictures, which are stacked into one batch."""
+
+    @nn.compact
+    def __call__(self, pair):
+        left, right = pair
+        both = jnp.concatenate([left, right])
+        both = nn.relu(nn.Dense(6)(both))
+        left, right = jnp.split(nn.Dense(4, name="last")(both), 2)
+        return nn.Dense(2)(jnp.abs(left - right))
+
+
+@entry(MODELS, "linen siamese, one batch of both")
+def _siamese():
+    # What is added to both has no part in their difference.
+    return linen(Siamese(), (normal(5, 4), normal(5, 4, seed=2)), idle=("['last']['bias']",))
+
+
+class ScannedMLP(nn.Module):
+    depth: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        def body(layer, carry, _):
+            return carry + jnp.tanh(layer(carry)), carry.mean(axis=-1)
+
+        layers = nn.scan(
+            body, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.depth
+        )
+        x, means = layers(nn.Dense(6), nn.Dense(6)(x), None)
+        return jnp.concatenate([nn.Dense(2)(x), means.T], axis=-1)
+
+
+@entry(MODELS, "linen scan over layers, collected")
+def _scanned_mlp():
+    return linen(ScannedMLP(), normal(5, 4))
+
+
+class Rematerialised(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        block = nn.remat(MLP, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
+        x = jnp.tanh(block([6, 5])(x))
+        return nn.remat(nn.Dense)(3)(x)
+
+
+@entry(MODELS, "linen remat")
+def _remat():
+    return linen(Rematerialised(), normal(5, 4))
+
+
+class Ensemble(nn.Module):
+    """Several networks under ``nn.vmap``, and the mean of their votes."""
+
+    @nn.compact
+    def __call__(self, x):
+        members = nn.vmap(
+            MLP,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=None,
+            out_axes=1,
+            axis_size=3,
+        )
+        return nn.log_softmax(members([5, 3])(x)).mean(axis=1)
+
+
+@entry(MODELS, "linen ensemble under vmap")
+def _ensemble():
+    return linen(Ensemble(), normal(5, 4))
+
+
+class Perceiver(nn.Module):
+    """Learnt queries that attend to the input, and a mask of what is there."""
+
+    @nn.compact
+    def __call__(self, inputs):
+        x = nn.Dense(6)(inputs["tokens"])
+        latents = self.param("latents", nn.initializers.normal(1.0), (3, 6))
+        latents = jnp.broadcast_to(latents, (len(x), 3, 6))
+        mask = nn.make_attention_mask(jnp.ones(latents.shape[:2], bool), inputs["mask"])
+        attend = nn.MultiHeadDotProductAttention(2, qkv_features=4, out_features=6)
+        latents = latents + attend(latents, x, mask=mask)
+        within = nn.MultiHeadDotProductAttention(2, normalize_qk=True)
+        latents = latents + within(nn.RMSNorm()(latents))
+        return nn.DenseGeneral(3, axis=(-2, -1))(latents)
+
+
+@entry(MODELS, "linen perceiver, mask")
+def _perceiver():
+    mask = np.arange(5) < np.array([5, 3, 4, 1])[:, None]
+    x = {"tokens": normal(4, 5, 3), "mask": jnp.asarray(mask)}
+    return linen(Perceiver(), x, idle=(KEY_BIAS,))
+
+
+class Activations(nn.Module):
+    """Activations with parameters, and a maxout."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.PReLU()(nn.Dense(8)(x))
+        beta = self.param("beta", nn.initializers.ones, ())
+        x = nn.Dense(8)(x)
+        x = x * nn.sigmoid(beta * x)
+        x = nn.Dense(8)(x).reshape(len(x), 4, 2).max(axis=-1)
+        temperature = self.param("log_temperature", nn.initializers.zeros, (1,))
+        return nn.Dense(3)(x) * jnp.exp(temperature)
+
+
+@entry(MODELS, "linen learnt activations, maxout")
+def _activations():
+    return linen(Activations(), normal(5, 4))
+
+
+class StochasticDepth(nn.Module):
+    """Dropout, which is switched off."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Dropout(0.5)(nn.relu(nn.Dense(6)(x)), deterministic=not train)
+        y = nn.Dropout(0.3, broadcast_dims=(1,))(nn.Dense(6)(x), deterministic=not train)
+        return nn.Dense(2)(x + y)
+
+
+@entry(MODELS, "linen dropout, off")
+def _dropout():
+    return linen(StochasticDepth(), normal(5, 4))
+
+
+class PixelShuffle(nn.Module):
+    """Super-resolution: channels become pixels, beside the resized input."""
+
+    @nn.compact
+    def __call__(self, x):
+        n, h, w, c = x.shape
+        y = nn.Conv(4 * c, (3, 3))(nn.relu(nn.Conv(5, (3, 3))(x)))
+        y = y.reshape(n, h, w, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, c)
+        return y + jax.image.resize(nn.Conv(c, (1, 1))(x), y.shape, "bilinear")
+
+
+@entry(MODELS, "linen pixel shuffle")
+def _pixel_shuffle():
+    return linen(PixelShuffle(), normal(4, 3, 3, 1))
