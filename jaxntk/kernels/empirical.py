@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxntk.kernels.arguments import Examples, Method, NtkSettings, check_arguments, examples_of
@@ -211,7 +212,7 @@ def checked_program(
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in rows)
     key = (fingerprint(program.jaxpr), str(function.dtype), shapes, precision)
     inputs = (list(program.consts), arrays, rows, columns)
-    if not check or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs)):
+    if not check or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inputs)):
         return Checked(program, key, inputs, None)
     verdict = compiled_once(
         ("verdict", gram, *key), lambda: check_kernels(function, program, x1, gram=gram)

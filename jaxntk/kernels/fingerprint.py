@@ -15,10 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jax_core
 
+from jaxntk import networks
 from jaxntk.kernels.traced.kinds import inner_program, plain
 
 LIBRARY, PARTS = File(str(jax.__file__)).parent, frozenset(["lax", "nn", "numpy", "scipy"])
-"""The folders of JAX where functions live whose derivatives close over nothing of the user's."""
+OURS = File(str(networks.__file__)).parent
+"""The folders where functions live whose derivatives close over nothing of the user's."""
+
+Inside = frozenset[tuple[str, str]]
+"""Functions with a derivative of their own that are being looked into, by file and name."""
 
 OWN_DERIVATIVES = frozenset(["custom_jvp_call", "custom_vjp_call"])
 
@@ -52,6 +57,10 @@ def fingerprint(program: Any) -> Hashable:
         >>> one == key(lambda y: y + 1), one == key(lambda x: x + 2)
         (True, False)
     """
+    return _fingerprint(program, frozenset())
+
+
+def _fingerprint(program: Any, inside: Inside) -> Hashable:
     jaxpr, _ = plain(program)
     numbers: dict[Any, int] = {}
 
@@ -65,19 +74,22 @@ def fingerprint(program: Any) -> Hashable:
     for eqn in jaxpr.eqns:
         inputs = tuple(number(var) for var in eqn.invars)
         outs = tuple((number(var), str(var.aval)) for var in eqn.outvars)
-        body.append((eqn.primitive.name, inputs, outs, _params(eqn)))
+        body.append((eqn.primitive.name, inputs, outs, _params(eqn, inside)))
     return heads, tuple(body), tuple(number(var) for var in jaxpr.outvars)
 
 
-def _params(eqn: Any) -> Hashable:
+def _params(eqn: Any, inside: Inside) -> Hashable:
     if eqn.primitive.name not in OWN_DERIVATIVES:
-        return _value(eqn.params)
+        return _value(eqn.params, inside)
     inner, _ = plain(inner_program(eqn))
-    file = File(str(inner.debug_info.func_filename))
-    if file.is_relative_to(LIBRARY) and PARTS & set(file.parts):
-        return str(file), inner.debug_info.func_name, _value(inner_program(eqn))
+    file, name = File(str(inner.debug_info.func_filename)), str(inner.debug_info.func_name)
+    known, body = (str(file), name), _value(inner_program(eqn), inside)
+    library = file.is_relative_to(LIBRARY) and PARTS & set(file.parts)
+    # The way forward of a rule may be the function itself, whose rule is being looked at.
+    if library or file.is_relative_to(OURS) or known in inside:
+        return known, body
     # A rule of the user's may close over anything: what it computes is its key.
-    return (_value(inner_program(eqn)), _value(_differentiated(eqn)))
+    return body, _value(_differentiated(eqn), inside | {known})
 
 
 def _differentiated(eqn: Any) -> Any:
@@ -101,18 +113,18 @@ def _cotangent(out: Any) -> Any:
     return np.zeros(out.shape, jax.dtypes.float0)
 
 
-def _value(value: Any) -> Hashable:
+def _value(value: Any, inside: Inside) -> Hashable:
     """Returns a key of a parameter of an operation."""
     if hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns"):
         _, consts = plain(value)
-        return fingerprint(value), tuple(_value(const) for const in consts)
+        return _fingerprint(value, inside), tuple(_value(const, inside) for const in consts)
     match value:
         case np.ndarray() | np.generic():
             return _array(np.asarray(value))
         case Mapping():
-            return tuple((str(key), _value(value[key])) for key in sorted(value, key=str))
+            return tuple((str(key), _value(value[key], inside)) for key in sorted(value, key=str))
         case tuple() | list():
-            return (type(value).__name__, *map(_value, value))
+            return (type(value).__name__, *(_value(each, inside) for each in value))
         case jax.Array() | types.FunctionType() | types.MethodType():
             return _Same(value)
     try:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxntk.errors import InputError
@@ -149,7 +150,7 @@ def warn_of_verdict(verdict: Verdict, method: str) -> str:
 
 def warn_of_zeros(kernel: Array) -> None:
     """Warns where every entry of a kernel is exactly zero."""
-    if not isinstance(kernel, jax.core.Tracer) and not jnp.any(kernel != 0):
+    if not isinstance(kernel, Tracer) and not jnp.any(kernel != 0):
         warnings.warn(
             "every entry of the kernel is zero: no parameter that enters changes the outputs here",
             ZeroKernel,

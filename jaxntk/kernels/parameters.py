@@ -20,11 +20,11 @@ class Places(NamedTuple):
     """Where the kernels of a network's parameters are read off.
 
     Args:
-        leading: for each path, the axes in front of a parameter's own: ``(cells,)`` for parameters
-            stacked by a scan, else ``()``.
+        leading: for each path (or number), the axes in front of a parameter's own: ``(cells,)`` for
+            parameters stacked by a scan, else ``()``.
     """
 
-    leading: Mapping[Path, tuple[int, ...]]
+    leading: Mapping[Any, tuple[int, ...]]
 
 
 def enters_lga(path: Path) -> bool:

@@ -1,15 +1,13 @@
 """Draws the weights of a network leaf by leaf: the same values, compiled in a fraction of the time.
 
 A program that draws a whole network holds the loops of a random generator once for every leaf, and
-XLA spends a minute on it, most of it where the generator runs over an array of several small axes.
-Here every leaf is the beginning of a long row (:func:`draw_row`), so that leaves of many shapes
-share a program, and these programs run one by one (:func:`leaf_by_leaf`).
+XLA spends up to a minute on it, most of it where the generator runs over several small axes. Here
+every leaf is the beginning of a long row (:func:`draw_row`), so that leaves of many shapes share a
+program, and these programs run one by one (:func:`leaf_by_leaf`).
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,9 +45,7 @@ def draw_row(
         What ``draw`` gives for this shape.
     """
     size = math.prod(shape)
-    # leaf_by_leaf traces everything else without jit.
-    with jax.disable_jit(False):
-        row = _row(draw, key, _row_length(key, size), jnp.dtype(dtype), *numbers)
+    row = _row(draw, key, _row_length(key, size), jnp.dtype(dtype), *numbers)
     return row[:size].reshape(shape)
 
 
@@ -82,107 +78,140 @@ def _row(
 
 
 def _row_length(key: Array, size: int) -> int:
-    # Only of this generator do fewer numbers begin like more.
-    known = str(jax.random.key_impl(key)) == "threefry2x32"
-    partitionable: bool = getattr(jax.config, "jax_threefry_partitionable")
-    if not (known and partitionable):
-        return size
+    # Other generators make other numbers where they make more of them.
+    config: Any = jax.config
+    shares = str(jax.random.key_impl(key)) == "threefry2x32" and config.jax_threefry_partitionable
     length = SHORTEST_ROW
     while length < size:
         length *= 4
-    return length
-
-
-class _Kind(IntEnum):
-    """How equations are compiled.
-
-    ``ALONE``: each by itself, equal ones once; what draws, and what makes keys. ``STACKED``: what
-    puts the steps of a scan together, all at once; XLA is fast as long as it does not see how the
-    steps are made. ``TOGETHER``: the others, all at once.
-    """
-
-    TOGETHER = 0
-    ALONE = 1
-    STACKED = 2
-
-
-class _Part(NamedTuple):
-    """A part of a function, from some of its variables to others."""
-
-    run: Callable[..., list[Array]]
-    inputs: list[jex.Var]
-    outputs: list[jex.Var]
+    return length if shares else size
 
 
 def _plan(init: Callable[[Array], Any], key: jax.ShapeDtypeStruct) -> Callable[[Array], Any]:
-    """Traces a function and takes what it returns apart."""
-    # Without jit a scan is not one equation but the equations of all of its steps.
-    with jax.disable_jit():
-        traced, out = jax.make_jaxpr(init, return_shape=True)(key)
-    jaxpr, tree = traced.jaxpr, jax.tree.structure(out)
-    parts = _parts(jaxpr)
-
-    def draw(key: Array) -> Any:
-        known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*traced.consts, key], strict=True))
-        for part in parts:
-            values = part.run(*(known[var] for var in part.inputs))
-            known.update(zip(part.outputs, values, strict=True))
-        return jax.tree.unflatten(tree, [known[var] for var in jaxpr.outvars])
-
-    return draw
-
-
-def _parts(jaxpr: jex.Jaxpr) -> list[_Part]:
-    phases: dict[Any, int] = {}
-    members: dict[int, list[Any]] = defaultdict(list)
-    for eqn in _needed(jaxpr):
-        earliest = max((phases.get(var, 0) for var in _variables(eqn.invars)), default=0)
-        phase = earliest + (_kind(eqn) - earliest) % len(_Kind)
-        members[phase].append(eqn)
-        phases |= dict.fromkeys(eqn.outvars, phase)
-    parts, wanted = [], _variables(jaxpr.outvars)
-    for phase, eqns in sorted(members.items(), reverse=True):
-        made = {var: None for eqn in eqns for var in eqn.outvars}
-        read = _variables(var for eqn in eqns for var in eqn.invars)
-        inputs = [var for var in read if var not in made]
-        outputs = [var for var in made if var in wanted]
-        run = jex.jaxpr_as_fun(jex.ClosedJaxpr(_piece(jaxpr, inputs, outputs, eqns), []))
-        alone = phase % len(_Kind) == _Kind.ALONE
-        parts.append(_Part(run if alone else jax.jit(run), inputs, outputs))
-        wanted |= read
-    return parts[::-1]
+    """Traces a function and takes what it returns apart: rows, and what is made of them."""
+    traced, out = jax.make_jaxpr(init, return_shape=True)(key)
+    flat = jax.make_jaxpr(partial(_unroll, traced))(key)
+    inputs, outputs, tree = flat.jaxpr.invars, flat.jaxpr.outvars, jax.tree.structure(out)
+    rows, others = [], []
+    for eqn, made in _needed(flat.jaxpr.eqns, outputs):
+        if eqn.params.get("name") == _row.__name__:
+            rows += made
+        else:
+            others.append(eqn)
+    # Equation by equation: equal ones, of rows and of the keys before them, are compiled once.
+    draw_rows = jex.jaxpr_as_fun(_cut(flat, inputs, rows, flat.jaxpr.eqns))
+    finish = jax.jit(jex.jaxpr_as_fun(_cut(flat, [*inputs, *rows], outputs, others)))
+    return lambda key: jax.tree.unflatten(tree, finish(key, *draw_rows(key)))
 
 
-def _kind(eqn: jex.JaxprEqn) -> _Kind:
-    name = eqn.primitive.name
-    if name == "concatenate":
-        return _Kind.STACKED
-    draws = eqn.params.get("name") == _row.__name__
-    return _Kind.ALONE if draws or name in ("random_fold_in", "random_split") else _Kind.TOGETHER
+def _unroll(program: jex.ClosedJaxpr, *args: Array | None) -> list[Array]:
+    """Runs a program, and the steps of a scan one by one where they do not need each other."""
+    jaxpr = program.jaxpr
+    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*program.consts, *args], strict=True))
+
+    def value(atom: Any) -> Any:
+        return known[atom] if isinstance(atom, jex.Var) else atom.val
+
+    for eqn, made in _needed(jaxpr.eqns, jaxpr.outvars):
+        if scan := _scan_of(eqn, made):
+            values = scan.run([atom and value(atom) for atom in scan.inputs])
+        else:
+            inputs = list(_variables(eqn.invars))
+            values = jex.jaxpr_as_fun(_cut(program, inputs, made, [eqn]))(*map(value, inputs))
+        known.update(zip(made, values, strict=True))
+    return [value(atom) for atom in jaxpr.outvars]
 
 
-def _needed(jaxpr: jex.Jaxpr) -> list[jex.JaxprEqn]:
-    """Returns the equations, in their order, that the results depend on."""
-    wanted, kept = _variables(jaxpr.outvars), []
-    for eqn in reversed(jaxpr.eqns):
-        if any(var in wanted for var in eqn.outvars):
-            kept.append(eqn)
-            wanted |= _variables(eqn.invars)
+class _Scan(NamedTuple):
+    """A scan whose steps do not need each other.
+
+    Args:
+        length: number of steps.
+        step: one of them, from all inputs to the outputs that are wanted.
+        inputs: of the whole; None for those that the outputs do not depend on.
+        stepped: for each input, whether it has an entry a step.
+    """
+
+    length: int
+    step: jex.ClosedJaxpr
+    inputs: list[Any]
+    stepped: list[bool]
+
+    def run(self, inputs: Sequence[Array | None]) -> list[Array]:
+        """Returns what the steps make, put together."""
+        columns = [
+            _unstack(value) if stepped and value is not None else [value] * self.length
+            for value, stepped in zip(inputs, self.stepped, strict=True)
+        ]
+        made = [_unroll(self.step, *args) for args in zip(*columns, strict=True)]
+        return [jnp.stack(values) for values in zip(*made, strict=True)]
+
+
+@jax.jit
+def _unstack(stacked: Array) -> list[Array]:
+    return list(stacked)
+
+
+def _scan_of(eqn: jex.JaxprEqn, outputs: Sequence[jex.Var]) -> _Scan | None:
+    """Returns what an equation does for some of its outputs, if it is such a scan."""
+    if eqn.primitive.name != "scan":
+        return None
+    body = eqn.params["jaxpr"]
+    inner_inputs, inner_outputs = body.jaxpr.invars, body.jaxpr.outvars
+    # Inputs are constants, what is carried and what has an entry a step, outputs the latter two.
+    stepped = _has_entry_a_step(eqn.invars, inner_inputs)
+    whole = [var for var, yes in zip(inner_inputs, stepped, strict=True) if not yes]
+    carried = _has_entry_a_step(eqn.outvars, inner_outputs).count(False)
+    made = dict(zip(eqn.outvars[carried:], inner_outputs[carried:], strict=True))
+    if not made.keys() >= set(outputs):
+        return None
+    step = _cut(body, inner_inputs, [made[var] for var in outputs], body.jaxpr.eqns)
+    read = _read(step.jaxpr)
+    if not read.isdisjoint(whole[len(whole) - carried :]):
+        return None
+    inputs = [
+        atom if var in read else None for atom, var in zip(eqn.invars, inner_inputs, strict=True)
+    ]
+    return _Scan(eqn.params["length"], step, inputs, stepped)
+
+
+def _has_entry_a_step(outer: Sequence[Any], inner: Sequence[Any]) -> list[bool]:
+    return [len(a.aval.shape) > len(b.aval.shape) for a, b in zip(outer, inner, strict=True)]
+
+
+def _cut(
+    program: jex.ClosedJaxpr,
+    inputs: Sequence[jex.Var],
+    outputs: Sequence[Any],
+    eqns: Sequence[jex.JaxprEqn],
+) -> jex.ClosedJaxpr:
+    """Returns the part of a program from some of its variables to others."""
+    jaxpr = program.jaxpr.replace(
+        invars=list(inputs),
+        outvars=list(outputs),
+        eqns=[eqn for eqn, _ in _needed(eqns, outputs)],
+        debug_info=program.jaxpr.debug_info.with_unknown_names(),
+    )
+    return jex.ClosedJaxpr(jaxpr, program.consts)
+
+
+def _needed(
+    eqns: Sequence[jex.JaxprEqn], outputs: Iterable[Any]
+) -> list[tuple[jex.JaxprEqn, list[jex.Var]]]:
+    """Returns, in their order, the equations that outputs depend on, each with what is used."""
+    wanted, kept = _variables(outputs), []
+    for eqn in reversed(eqns):
+        made = [var for var in eqn.outvars if var in wanted]
+        if made:
+            kept.append((eqn, made))
+            scan = _scan_of(eqn, made)
+            wanted |= _variables(scan.inputs if scan else eqn.invars)
     return kept[::-1]
 
 
-def _piece(
-    jaxpr: jex.Jaxpr, inputs: list[jex.Var], outputs: list[jex.Var], eqns: list[jex.JaxprEqn]
-) -> jex.Jaxpr:
-    return jaxpr.replace(
-        constvars=[],
-        invars=inputs,
-        outvars=outputs,
-        eqns=eqns,
-        debug_info=jaxpr.debug_info.with_unknown_names(),
-    )
+def _read(jaxpr: jex.Jaxpr) -> set[jex.Var]:
+    return _variables([atom for eqn in jaxpr.eqns for atom in eqn.invars] + jaxpr.outvars)
 
 
-def _variables(atoms: Iterable[Any]) -> dict[jex.Var, None]:
-    """Returns what is no literal, in order and once: a set would not keep the order."""
-    return {atom: None for atom in atoms if isinstance(atom, jex.Var)}
+def _variables(atoms: Iterable[Any]) -> set[jex.Var]:
+    return {atom for atom in atoms if isinstance(atom, jex.Var)}

@@ -1,9 +1,9 @@
 """Any convolution, with a gradient of its input that is fast inside loops and branches on CPUs.
 
 JAX writes the gradient of a convolution's input as a convolution whose kernel is described in
-another order of axes. Inside ``scan``, ``cond`` and ``switch`` XLA's CPU backend runs that form five
-to six times slower than outside (``benchmarks/convolution_rate.py``). Here the kernel is flipped and
-transposed first, which is the same sum.
+another order of axes. Inside ``scan``, ``cond`` and ``switch`` XLA's CPU backend runs that form
+several times slower than outside (``benchmarks/convolution_rate.py``). Here the kernel is flipped
+and transposed first, which is the same sum.
 """
 
 from collections.abc import Callable, Mapping

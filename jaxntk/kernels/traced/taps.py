@@ -205,7 +205,7 @@ class _Batch:
     real: tuple[int, ...]
     options: Options
 
-    def read(self, at: int, reading: Reading, shape: tuple[int, ...]) -> Array:
+    def read(self, at: int, reading: Reading, shape: Any) -> Array:
         """Reads off what belongs to a root, by its number."""
         found, dtype, route = self.found, self.options.dtype, self.options.route
         if found is not None and reading is Reading.KERNEL:
