@@ -3,6 +3,8 @@
 from jaxntk.kernels.arguments import NtkSettings
 from jaxntk.kernels.check import ModelCheck, check_model
 from jaxntk.kernels.empirical import empirical_ntk, plan_ntk
+from jaxntk.kernels.fisher import FisherSpectrum, fisher_spectrum
+from jaxntk.kernels.gradients import gradient_dots, per_example_norms
 from jaxntk.kernels.gram import gram_kernels
 from jaxntk.kernels.guard import MethodFallback, ZeroKernel
 from jaxntk.kernels.layer_kernels import total
@@ -14,6 +16,7 @@ from jaxntk.kernels.regression import RidgePrediction, kernel_ridge_regression
 from jaxntk.kernels.vector_products import ntk_operator, ntk_vector_product
 
 __all__ = [
+    "FisherSpectrum",
     "MemoryEstimate",
     "MethodFallback",
     "ModelCheck",
@@ -26,12 +29,15 @@ __all__ = [
     "empirical_nngp",
     "empirical_ntk",
     "estimate_memory",
+    "fisher_spectrum",
+    "gradient_dots",
     "gram_kernels",
     "kernel_ridge_regression",
     "largest_tile",
     "linearized",
     "ntk_operator",
     "ntk_vector_product",
+    "per_example_norms",
     "plan_ntk",
     "total",
 ]

@@ -27,6 +27,7 @@ from jaxntk.kernels.empirical import checked_program, compiled_once, empirical_n
 from jaxntk.kernels.function import function_of
 from jaxntk.kernels.outputs import output_count
 from jaxntk.kernels.parameters import ParameterChoice
+from jaxntk.kernels.traced.contraction import Route
 from jaxntk.kernels.traced.kernels import Kernels
 from jaxntk.kernels.traced.survey import survey
 from jaxntk.networks.precision import at_precision
@@ -44,6 +45,7 @@ def per_example_norms(
     loss: Loss | None = None,
     state: Any = None,
     parameters: ParameterChoice = "all",
+    route: Route | str = "auto",
     matmul_precision: str = "highest",
     check: bool = True,
 ) -> Float[Array, " n"]:
@@ -59,6 +61,7 @@ def per_example_norms(
         loss: ``(outputs, y) -> (n,)``, of each example by itself; None for the sum of the outputs.
         state: what is not differentiated.
         parameters: which enter, as in ``empirical_ntk``.
+        route: how gradients are contracted, as in ``empirical_ntk``.
         matmul_precision: as in ``empirical_ntk``.
         check: as in ``empirical_ntk``.
 
@@ -74,10 +77,10 @@ def per_example_norms(
         [5.0, 2.0]
     """
     losses, batch = _losses(apply_fn, loss, x, y)
-    check_arguments(NtkSettings("sum", parameters=parameters), batch, None)
+    check_arguments(NtkSettings("sum", parameters=parameters, route=route), batch, None)
     with at_precision(matmul_precision):
         function = function_of(losses, params, state, parameters, None)
-        _check_losses(output_count(function.outputs, function.entering, batch), loss)
+        output_count(function.outputs, function.entering, batch)
         checked = checked_program(function, batch, None, check, matmul_precision)
 
         def make() -> Any:
@@ -86,12 +89,12 @@ def per_example_norms(
             @jax.jit
             def norms(consts: Any, arrays: Any, x1: Any, x2: Any) -> Array:
                 closed = program._replace(consts=consts)
-                kernels = Kernels(closed, found, "sum", "auto", function.dtype)
+                kernels = Kernels(closed, found, "sum", route, function.dtype)
                 return jnp.sqrt(kernels.square_norms(arrays, x1))
 
             return norms
 
-        return compiled_once(("norms", *checked.key), make)(*checked.inputs)
+        return compiled_once(("norms", route, *checked.key), make)(*checked.inputs)
 
 
 def gradient_dots(
@@ -144,12 +147,12 @@ def _losses(
 
     def losses(params: Any, batch: Any, *state: Any) -> Any:
         outputs = apply_fn(params, batch["x"], *state)
-        return outputs if loss is None else loss(outputs, batch.get("y"))
+        if loss is None:
+            return outputs
+        each = jnp.asarray(loss(outputs, batch.get("y")))
+        if each.shape != jnp.shape(jax.tree.leaves(outputs)[0])[:1]:
+            cure = "return one number an example, (n,): a mean over the batch mixes examples"
+            raise InputError("loss", f"a function that returns the shape {each.shape}", cure)
+        return each
 
     return losses, {"x": x} if y is None else {"x": x, "y": y}
-
-
-def _check_losses(count: int, loss: Loss | None) -> None:
-    if loss is not None and count != 1:
-        cure = "return one number an example, (n,): a mean over the batch mixes examples"
-        raise InputError("loss", f"{count} numbers an example", cure)

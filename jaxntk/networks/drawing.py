@@ -45,7 +45,9 @@ def draw_row(
         What ``draw`` gives for this shape.
     """
     size = math.prod(shape)
-    row = _row(draw, key, _row_length(key, size), jnp.dtype(dtype), *numbers)
+    length = _row_length(key, size)
+    with jax.disable_jit(False):
+        row = _row(draw, key, length, jnp.dtype(dtype), *numbers)
     return row[:size].reshape(shape)
 
 
@@ -89,94 +91,16 @@ def _row_length(key: Array, size: int) -> int:
 
 def _plan(init: Callable[[Array], Any], key: jax.ShapeDtypeStruct) -> Callable[[Array], Any]:
     """Traces a function and takes what it returns apart: rows, and what is made of them."""
-    traced, out = jax.make_jaxpr(init, return_shape=True)(key)
-    flat = jax.make_jaxpr(partial(_unroll, traced))(key)
-    inputs, outputs, tree = flat.jaxpr.invars, flat.jaxpr.outvars, jax.tree.structure(out)
-    rows, others = [], []
-    for eqn, made in _needed(flat.jaxpr.eqns, outputs):
-        if eqn.params.get("name") == _row.__name__:
-            rows += made
-        else:
-            others.append(eqn)
+    with jax.disable_jit():  # A flat program: the steps of a scan one by one.
+        traced, out = jax.make_jaxpr(init, return_shape=True)(key)
+    inputs, outputs, tree = traced.jaxpr.invars, traced.jaxpr.outvars, jax.tree.structure(out)
+    needed = _needed(traced.jaxpr.eqns, outputs)
+    others = [eqn for eqn in needed if eqn.params.get("name") != "_row"]
+    rows = [var for eqn in needed if eqn.params.get("name") == "_row" for var in eqn.outvars]
     # Equation by equation: equal ones, of rows and of the keys before them, are compiled once.
-    draw_rows = jex.jaxpr_as_fun(_cut(flat, inputs, rows, flat.jaxpr.eqns))
-    finish = jax.jit(jex.jaxpr_as_fun(_cut(flat, [*inputs, *rows], outputs, others)))
+    draw_rows = jex.jaxpr_as_fun(_cut(traced, inputs, rows, needed))
+    finish = jax.jit(jex.jaxpr_as_fun(_cut(traced, [*inputs, *rows], outputs, others)))
     return lambda key: jax.tree.unflatten(tree, finish(key, *draw_rows(key)))
-
-
-def _unroll(program: jex.ClosedJaxpr, *args: Array | None) -> list[Array]:
-    """Runs a program, and the steps of a scan one by one where they do not need each other."""
-    jaxpr = program.jaxpr
-    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*program.consts, *args], strict=True))
-
-    def value(atom: Any) -> Any:
-        return known[atom] if isinstance(atom, jex.Var) else atom.val
-
-    for eqn, made in _needed(jaxpr.eqns, jaxpr.outvars):
-        if scan := _scan_of(eqn, made):
-            values = scan.run([atom and value(atom) for atom in scan.inputs])
-        else:
-            inputs = list(_variables(eqn.invars))
-            values = jex.jaxpr_as_fun(_cut(program, inputs, made, [eqn]))(*map(value, inputs))
-        known.update(zip(made, values, strict=True))
-    return [value(atom) for atom in jaxpr.outvars]
-
-
-class _Scan(NamedTuple):
-    """A scan whose steps do not need each other.
-
-    Args:
-        length: number of steps.
-        step: one of them, from all inputs to the outputs that are wanted.
-        inputs: of the whole; None for those that the outputs do not depend on.
-        stepped: for each input, whether it has an entry a step.
-    """
-
-    length: int
-    step: jex.ClosedJaxpr
-    inputs: list[Any]
-    stepped: list[bool]
-
-    def run(self, inputs: Sequence[Array | None]) -> list[Array]:
-        """Returns what the steps make, put together."""
-        columns = [
-            _unstack(value) if stepped and value is not None else [value] * self.length
-            for value, stepped in zip(inputs, self.stepped, strict=True)
-        ]
-        made = [_unroll(self.step, *args) for args in zip(*columns, strict=True)]
-        return [jnp.stack(values) for values in zip(*made, strict=True)]
-
-
-@jax.jit
-def _unstack(stacked: Array) -> list[Array]:
-    return list(stacked)
-
-
-def _scan_of(eqn: jex.JaxprEqn, outputs: Sequence[jex.Var]) -> _Scan | None:
-    """Returns what an equation does for some of its outputs, if it is such a scan."""
-    if eqn.primitive.name != "scan":
-        return None
-    body = eqn.params["jaxpr"]
-    inner_inputs, inner_outputs = body.jaxpr.invars, body.jaxpr.outvars
-    # Inputs are constants, what is carried and what has an entry a step, outputs the latter two.
-    stepped = _has_entry_a_step(eqn.invars, inner_inputs)
-    whole = [var for var, yes in zip(inner_inputs, stepped, strict=True) if not yes]
-    carried = _has_entry_a_step(eqn.outvars, inner_outputs).count(False)
-    made = dict(zip(eqn.outvars[carried:], inner_outputs[carried:], strict=True))
-    if not made.keys() >= set(outputs):
-        return None
-    step = _cut(body, inner_inputs, [made[var] for var in outputs], body.jaxpr.eqns)
-    read = _read(step.jaxpr)
-    if not read.isdisjoint(whole[len(whole) - carried :]):
-        return None
-    inputs = [
-        atom if var in read else None for atom, var in zip(eqn.invars, inner_inputs, strict=True)
-    ]
-    return _Scan(eqn.params["length"], step, inputs, stepped)
-
-
-def _has_entry_a_step(outer: Sequence[Any], inner: Sequence[Any]) -> list[bool]:
-    return [len(a.aval.shape) > len(b.aval.shape) for a, b in zip(outer, inner, strict=True)]
 
 
 def _cut(
@@ -189,28 +113,20 @@ def _cut(
     jaxpr = program.jaxpr.replace(
         invars=list(inputs),
         outvars=list(outputs),
-        eqns=[eqn for eqn, _ in _needed(eqns, outputs)],
+        eqns=_needed(eqns, outputs),
         debug_info=program.jaxpr.debug_info.with_unknown_names(),
     )
     return jex.ClosedJaxpr(jaxpr, program.consts)
 
 
-def _needed(
-    eqns: Sequence[jex.JaxprEqn], outputs: Iterable[Any]
-) -> list[tuple[jex.JaxprEqn, list[jex.Var]]]:
-    """Returns, in their order, the equations that outputs depend on, each with what is used."""
-    wanted, kept = _variables(outputs), []
+def _needed(eqns: Sequence[jex.JaxprEqn], outputs: Iterable[Any]) -> list[jex.JaxprEqn]:
+    """Returns, in their order, the equations that outputs depend on."""
+    wanted, kept = set(_variables(outputs)), []
     for eqn in reversed(eqns):
-        made = [var for var in eqn.outvars if var in wanted]
-        if made:
-            kept.append((eqn, made))
-            scan = _scan_of(eqn, made)
-            wanted |= _variables(scan.inputs if scan else eqn.invars)
+        if not wanted.isdisjoint(eqn.outvars):
+            kept.append(eqn)
+            wanted |= set(_variables(eqn.invars))
     return kept[::-1]
-
-
-def _read(jaxpr: jex.Jaxpr) -> set[jex.Var]:
-    return _variables([atom for eqn in jaxpr.eqns for atom in eqn.invars] + jaxpr.outvars)
 
 
 def _variables(atoms: Iterable[Any]) -> set[jex.Var]:

@@ -154,11 +154,6 @@ LINEN = {
     "shared weights": (Shared(), VECTORS),
     "loop over one layer": (Recurrent(), VECTORS),
 }
-COVERED = [
-    name
-    for name in LINEN
-    if name not in ("small ViT, positions", "shared weights", "loop over one layer")
-]
 CELLS = {"NAS-Bench-201 cell, stored": tiny.ALL_OPS}
 NAMES = [*LINEN, *CELLS]
 
