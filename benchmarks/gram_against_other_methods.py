@@ -33,7 +33,8 @@ from benchmarks.gram_against_other_methods_figure import figure, result_table
 from benchmarks.measure import Measured, compile_call, run_seconds, set_up, write_record
 from benchmarks.networks import Mlp, VisionTransformer
 from jaxntk.errors import InputError
-from jaxntk.kernels.empirical import Method, empirical_ntk
+from jaxntk.kernels.arguments import Method
+from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.results.publish import write_figure
 from jaxntk.spaces import nasbench201
 

@@ -24,7 +24,8 @@ from flax import traverse_util
 from jaxtyping import Int
 
 from benchmarks.naive_kernel import PerCell, used_paths
-from jaxntk.kernels.empirical import Method, empirical_ntk
+from jaxntk.kernels.arguments import Method
+from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.networks import nasbench201
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables, logits

@@ -28,7 +28,8 @@ from benchmarks.gram_against_other_methods_figure import MARKS
 from benchmarks.measure import compile_call, run_seconds, set_up, write_record
 from benchmarks.networks import Mlp
 from jaxntk.errors import InputError
-from jaxntk.kernels.empirical import Method, empirical_ntk
+from jaxntk.kernels.arguments import Method
+from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.results import theme
 from jaxntk.results.publish import write_figure
 

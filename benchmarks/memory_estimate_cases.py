@@ -15,7 +15,8 @@ import numpy as np
 
 from benchmarks.networks import Mlp, VisionTransformer
 from jaxntk.errors import InputError
-from jaxntk.kernels.empirical import Method, empirical_ntk
+from jaxntk.kernels.arguments import Method
+from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.memory import executable_bytes, peak_bytes
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables

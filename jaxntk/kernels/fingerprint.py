@@ -99,9 +99,12 @@ def _differentiated(eqn: Any) -> Any:
         return eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
 
     avals = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in eqn.invars]
+    # JAX refuses to differentiate a rule with respect to what its function closes over.
+    closed_over = eqn.params.get("num_consts", 0)
 
     def derivative(*values: Any) -> Any:
-        outs, pull_back = jax.vjp(bind, *values)
+        consts, moving = values[:closed_over], values[closed_over:]
+        outs, pull_back = jax.vjp(lambda *moving: bind(*consts, *moving), *moving)
         return pull_back(jax.tree.map(_cotangent, outs))
 
     return jax.make_jaxpr(derivative)(*avals)

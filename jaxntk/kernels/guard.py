@@ -39,7 +39,7 @@ EXAMPLES = 3
 TOGETHER = 64
 """Examples whose outputs are compared, together and alone."""
 
-FAST = {"xla_llvm_disable_expensive_passes": True}
+FAST = {"xla_backend_optimization_level": 0}
 """What the compiler is told about programs that run once."""
 
 

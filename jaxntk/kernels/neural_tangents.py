@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from jaxntk.errors import InputError
 from jaxntk.kernels.function import kernel_dtype
 from jaxntk.kernels.neural_tangents_import import import_neural_tangents
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis, output_count
@@ -23,6 +24,18 @@ NeuralTangentsMethod = Literal[
     "jacobian_contraction", "ntk_vector_products", "structured_derivatives"
 ]
 NEURAL_TANGENTS_METHODS = get_args(NeuralTangentsMethod)
+
+
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+"""What neural-tangents raises on functions that it does not know how to take apart."""
 
 
 def neural_tangents_kernel(
@@ -53,7 +66,8 @@ def neural_tangents_kernel(
         ``(n1, n2)``, or ``(n1, n2, C, C)`` for ``full``.
 
     Raises:
-        InputError: neural-tangents is missing or does not know this JAX.
+        InputError: neural-tangents is missing, does not know this JAX, or fails on this function,
+            which has been traced before.
     """
     nt = import_neural_tangents()
     flat = by_path(params)
@@ -72,7 +86,13 @@ def neural_tangents_kernel(
         vmap_axes=None if coupled else 0,
         implementation=nt.NtkImplementation[method.upper()],
     )
-    with forward_mode():
-        kernel = kernel_fn(x1, x2, {path: flat[path] for path in places.leading}).astype(dtype)
+    chosen = {path: flat[path] for path in places.leading}
+    try:
+        with forward_mode():
+            kernel = kernel_fn(x1, x2, chosen).astype(dtype)
+    except FAILURES as error:
+        why = "".join(str(error).strip().splitlines()[:1])[:120]
+        got = f"{method}, with which neural-tangents fails here ({type(error).__name__}: {why})"
+        raise InputError("method", got, "choose auto, gram or per_example_gradients") from error
     # It divides the trace by the number of outputs.
     return kernel if outputs == "full" else kernel * len(basis)

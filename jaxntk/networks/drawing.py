@@ -3,17 +3,18 @@
 A program that draws a whole network holds the loops of a random generator once for every leaf, and
 XLA spends up to a minute on it, most of it where the generator runs over several small axes. Here
 every leaf is the beginning of a long row (:func:`draw_row`), so that leaves of many shapes share a
-program, and these programs run one by one (:func:`leaf_by_leaf`).
+program, and what leads to them runs step by step instead of as a whole (:func:`leaf_by_leaf`).
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
@@ -22,6 +23,8 @@ SHORTEST_ROW = 4**7
 
 _SETTINGS = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_prng_impl")
 """What the values that are drawn depend on beside the key."""
+
+_config: Any = jax.config  # Its settings are attributes that pyright does not see.
 
 
 def draw_row(
@@ -39,84 +42,133 @@ def draw_row(
         key: a JAX random key.
         shape: of the array.
         dtype: of the array.
-        *numbers: what else ``draw`` takes, traced.
+        *numbers: what else ``draw`` takes, traced, in the dtype of the array.
 
     Returns:
         What ``draw`` gives for this shape.
     """
-    size = math.prod(shape)
-    length = _row_length(key, size)
-    with jax.disable_jit(False):
-        row = _row(draw, key, length, jnp.dtype(dtype), *numbers)
-    return row[:size].reshape(shape)
+    length = _row_length(key, math.prod(shape))
+    dtype = jnp.dtype(dtype)
+    given = [np.asarray(number, dtype) for number in numbers]
+    return _beginning(_row(draw, key, length, dtype, *given), tuple(shape))
 
 
 def leaf_by_leaf(init: Callable[[Array], Any]) -> Callable[[Array], Any]:
-    """Returns the same function, compiled in parts; ``jax.jit`` would compile it as a whole.
+    """Returns the same function, run step by step; ``jax.jit`` would compile it as a whole.
 
     Args:
         init: draws from a JAX random key with :func:`draw_row`, also inside ``nn.scan``; what it
             computes besides and does not return costs nothing but the time to trace it.
 
     Returns:
-        The function; it can be traced, as ``init`` can.
+        The function; it can be traced and mapped, as ``init`` can.
     """
-    plans: dict[tuple, Callable[[Array], Any]] = {}
+    programs: dict[tuple, Callable[[Array], Any]] = {}
 
     def draw(key: Array) -> Any:
-        traced_with = (key.shape, key.dtype, *(getattr(jax.config, name) for name in _SETTINGS))
-        if traced_with not in plans:
-            plans[traced_with] = _plan(init, jax.ShapeDtypeStruct(key.shape, key.dtype))
-        return plans[traced_with](key)
+        traced_with = (key.shape, key.dtype, *(getattr(_config, name) for name in _SETTINGS))
+        if traced_with not in programs:
+            programs[traced_with] = _steps(init, jax.ShapeDtypeStruct(key.shape, key.dtype))
+        return programs[traced_with](key)
 
     return draw
 
 
 @partial(jax.jit, static_argnums=(0, 2, 3))
 def _row(
-    draw: Callable[..., Array], key: Array, length: int, dtype: DTypeLike, *numbers: ArrayLike
+    draw: Callable[..., Array], key: Array, length: int, dtype: DTypeLike, *numbers: Array
 ) -> Array:
     return draw(key, (length,), dtype, *numbers)
 
 
+@partial(jax.jit, static_argnums=1)
+def _beginning(row: Array, shape: tuple[int, ...]) -> Array:
+    return row[: math.prod(shape)].reshape(shape)
+
+
 def _row_length(key: Array, size: int) -> int:
     # Other generators make other numbers where they make more of them.
-    config: Any = jax.config
-    shares = str(jax.random.key_impl(key)) == "threefry2x32" and config.jax_threefry_partitionable
+    if str(jax.random.key_impl(key)) != "threefry2x32" or not _config.jax_threefry_partitionable:
+        return size
     length = SHORTEST_ROW
     while length < size:
         length *= 4
-    return length if shares else size
+    return length
 
 
-def _plan(init: Callable[[Array], Any], key: jax.ShapeDtypeStruct) -> Callable[[Array], Any]:
-    """Traces a function and takes what it returns apart: rows, and what is made of them."""
-    with jax.disable_jit():  # A flat program: the steps of a scan one by one.
-        traced, out = jax.make_jaxpr(init, return_shape=True)(key)
-    inputs, outputs, tree = traced.jaxpr.invars, traced.jaxpr.outvars, jax.tree.structure(out)
-    needed = _needed(traced.jaxpr.eqns, outputs)
-    others = [eqn for eqn in needed if eqn.params.get("name") != "_row"]
-    rows = [var for eqn in needed if eqn.params.get("name") == "_row" for var in eqn.outvars]
-    # Equation by equation: equal ones, of rows and of the keys before them, are compiled once.
-    draw_rows = jex.jaxpr_as_fun(_cut(traced, inputs, rows, needed))
-    finish = jax.jit(jex.jaxpr_as_fun(_cut(traced, [*inputs, *rows], outputs, others)))
-    return lambda key: jax.tree.unflatten(tree, finish(key, *draw_rows(key)))
+def _steps(init: Callable[[Array], Any], key: jax.ShapeDtypeStruct) -> Callable[[Array], Any]:
+    """Traces a function, and returns the steps that its values depend on."""
+    traced, out = jax.make_jaxpr(init, return_shape=True)(key)
+    flat = jax.make_jaxpr(partial(_unrolled, traced))(key)
+    inputs, outputs, tree = flat.jaxpr.invars, flat.jaxpr.outvars, jax.tree.structure(out)
+    # It runs equation by equation, of which JAX compiles equal ones once.
+    run = _program(flat, inputs, outputs, _needed(flat.jaxpr.eqns, outputs))
+    return lambda key: jax.tree.unflatten(tree, run(key))
 
 
-def _cut(
-    program: jex.ClosedJaxpr,
+def _unrolled(program: jex.ClosedJaxpr, *args: Array) -> list[Array]:
+    """Runs a program, the steps of a scan one by one."""
+    jaxpr = program.jaxpr
+    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*program.consts, *args], strict=True))
+
+    def value(atom: Any) -> Any:
+        return known[atom] if isinstance(atom, jex.Var) else atom.val
+
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "scan":
+            made, values = eqn.outvars, _unrolled_scan(eqn, [value(atom) for atom in eqn.invars])
+        else:
+            inputs = list(dict.fromkeys(_variables(eqn.invars)))
+            made = [var for var in eqn.outvars if not isinstance(var, jex.DropVar)]
+            values = _program(program, inputs, made, [eqn])(*(known[var] for var in inputs))
+        known.update(zip(made, values, strict=True))
+    return [value(atom) for atom in jaxpr.outvars]
+
+
+def _unrolled_scan(eqn: jex.JaxprEqn, inputs: Sequence[Array]) -> list[Array]:
+    # Inputs are constants, what is carried and what has an entry a step; outputs the latter two.
+    body, steps = eqn.params["jaxpr"], range(eqn.params["length"])
+    num_whole = _num_whole(eqn.invars, body.jaxpr.invars)
+    num_carried = _num_whole(eqn.outvars, body.jaxpr.outvars)
+    first = num_whole - num_carried
+    constants, carried = inputs[:first], inputs[first:num_whole]
+    entries = [_entries(stacked) for stacked in inputs[num_whole:]]
+    made = [[] for _ in steps]
+    for step in reversed(steps) if eqn.params["reverse"] else steps:
+        outputs = _unrolled(body, *constants, *carried, *(entry[step] for entry in entries))
+        carried, made[step] = outputs[:num_carried], outputs[num_carried:]
+    return [*carried, *(_stacked(*values) for values in zip(*made, strict=True))]
+
+
+def _num_whole(outer: Sequence[Any], inner: Sequence[Any]) -> int:
+    shapes = zip(outer, inner, strict=True)
+    return sum(len(whole.aval.shape) == len(part.aval.shape) for whole, part in shapes)
+
+
+@jax.jit
+def _entries(stacked: Array) -> list[Array]:
+    return list(stacked)
+
+
+@jax.jit
+def _stacked(*entries: Array) -> Array:
+    return jnp.stack(entries)
+
+
+def _program(
+    whole: jex.ClosedJaxpr,
     inputs: Sequence[jex.Var],
     outputs: Sequence[Any],
     eqns: Sequence[jex.JaxprEqn],
-) -> jex.ClosedJaxpr:
-    """Returns the part of a program from some of its variables to others."""
-    jaxpr = program.jaxpr.replace(
+) -> Callable[..., list[Array]]:
+    """Returns the function that some equations of a program compute."""
+    jaxpr = whole.jaxpr.replace(
         invars=list(inputs),
         outvars=list(outputs),
-        eqns=_needed(eqns, outputs),
-        debug_info=program.jaxpr.debug_info.with_unknown_names(),
+        eqns=list(eqns),
+        debug_info=whole.jaxpr.debug_info.with_unknown_names(),
     )
-    return jex.ClosedJaxpr(jaxpr, program.consts)
+    return jex.jaxpr_as_fun(jex.ClosedJaxpr(jaxpr, whole.consts))
 
 
 def _needed(eqns: Sequence[jex.JaxprEqn], outputs: Iterable[Any]) -> list[jex.JaxprEqn]:
@@ -125,9 +177,9 @@ def _needed(eqns: Sequence[jex.JaxprEqn], outputs: Iterable[Any]) -> list[jex.Ja
     for eqn in reversed(eqns):
         if not wanted.isdisjoint(eqn.outvars):
             kept.append(eqn)
-            wanted |= set(_variables(eqn.invars))
+            wanted.update(_variables(eqn.invars))
     return kept[::-1]
 
 
-def _variables(atoms: Iterable[Any]) -> set[jex.Var]:
-    return {atom for atom in atoms if isinstance(atom, jex.Var)}
+def _variables(atoms: Iterable[Any]) -> list[jex.Var]:
+    return [atom for atom in atoms if isinstance(atom, jex.Var)]

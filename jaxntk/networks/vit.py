@@ -83,6 +83,7 @@ def _init_fn(
     @leaf_by_leaf
     def init(key: Array) -> dict[str, Any]:
         x = jnp.zeros((1, *image_shape), dtype)
-        return network.init(key, x, jnp.zeros(num_genes(network), jnp.int32))["params"]
+        variables: Any = network.init(key, x, jnp.zeros(num_genes(network), jnp.int32))
+        return variables["params"]
 
     return init

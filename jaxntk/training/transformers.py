@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from jaxntk.networks.vit import Transformer, logits, num_genes
+from jaxntk.networks.vit import Transformer, init_params, logits
 from jaxntk.training.evaluate import accuracy_of
 from jaxntk.training.population import (
     Strategy,
@@ -51,11 +51,10 @@ def transformer_training(
     Raises:
         InputError: an unknown strategy, no step, or images that patches do not tile.
     """
-    x, arch = jnp.zeros((1, *image_shape), dtype), jnp.zeros(num_genes(network), jnp.int32)
-    init = jax.jit(network.init)
 
     def draw(seed: int) -> dict[str, Any]:
-        return {"params": init(jax.random.key(seed), x, arch)["params"], "batch_stats": {}}
+        params = init_params(network, jax.random.key(seed), image_shape, dtype)
+        return {"params": params, "batch_stats": {}}
 
     def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
         return logits(network, params, x, arch), batch_stats

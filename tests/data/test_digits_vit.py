@@ -19,6 +19,7 @@ from jaxntk.data.digits_vit import (
 )
 from jaxntk.errors import InputError
 from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.vit import init_params
 from jaxntk.networks.vit_plain import own_params
 from jaxntk.search import code_of
 from jaxntk.spaces import autoformer
@@ -79,8 +80,7 @@ def test_dormant_genes_do_not_matter(table):
 def test_costs_are_those_of_the_network():
     network = AutoFormer(SPACE, 10, 2)
     arch = autoformer.from_string("20:4x1,1x4", SPACE)
-    x = jnp.zeros((1, 8, 8, 1))
-    params = network.init(jax.random.key(0), x, jnp.asarray(arch))["params"]
+    params = init_params(network, jax.random.key(0), (8, 8, 1), jnp.dtype("float32"))
     own = own_params(params, autoformer.decode(arch, SPACE), SPACE)
     held = sum(leaf.size for leaf in jax.tree.leaves(own))
     assert costs(arch[None]).params[0] == held

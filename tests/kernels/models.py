@@ -39,14 +39,11 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Patches, learnt positions, scanned blocks: a small ViT."""
 
-    positions: bool
-
     @nn.compact
     def __call__(self, x):
         x = nn.Conv(4, (2, 2), strides=2, **WIDE)(x)
         x = x.reshape(len(x), -1, 4)
-        if self.positions:
-            x += self.param("positions", nn.initializers.normal(), (1, *x.shape[1:]), jnp.float64)
+        x += self.param("positions", nn.initializers.normal(), (1, *x.shape[1:]), jnp.float64)
         scanned = nn.scan(
             nn.remat(Block), variable_axes={"params": 0}, split_rngs={"params": True}, length=2
         )
@@ -149,8 +146,7 @@ LINEN = {
     ),
     "embedding": (Tokens(6), (N, 7)),
     "embedding of many words": (Tokens(40), (N, 5)),
-    "small ViT": (Transformer(positions=False), (N, 4, 4, 3)),
-    "small ViT, positions": (Transformer(positions=True), (N, 4, 4, 3)),
+    "small ViT": (Transformer(), (N, 4, 4, 3)),
     "shared weights": (Shared(), VECTORS),
     "loop over one layer": (Recurrent(), VECTORS),
 }
@@ -168,7 +164,7 @@ def inputs(shape, seed=0):
     return jnp.asarray(rng.normal(size=shape))
 
 
-def _shaken(params):
+def shaken(params):
     # Zero biases and unit scales would hide what is added or multiplied in the wrong place.
     rng = np.random.default_rng(1)
     return jax.tree.map(
@@ -188,5 +184,5 @@ def make(name):
     model, shape = LINEN[name]
     x = inputs(shape)
     variables = model.init(jax.random.key(0), x)
-    params = _shaken(variables.pop("params"))
+    params = shaken(variables.pop("params"))
     return lambda p, x: model.apply({**variables, "params": p}, x), params, x

@@ -3,27 +3,33 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax import lax
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.check import check_model
+from jaxntk.kernels.check import ModelCheck, check_model
 from jaxntk.kernels.empirical import empirical_ntk
 from tests.kernels import models
 from tests.networks import tiny
 
+F64 = {"param_dtype": jnp.float64}
+
 
 class Normalised(nn.Module):
+    """A network with batch normalisation."""
+
     stored: bool | None
 
     @nn.compact
     def __call__(self, x, use_running_average=None):
-        x = nn.BatchNorm(use_running_average=self.stored, param_dtype=jnp.float64)(
-            nn.Dense(4)(x), use_running_average
-        )
-        return nn.Dense(2)(x)
+        norm = nn.BatchNorm(use_running_average=self.stored, **F64)
+        return nn.Dense(2)(norm(nn.Dense(4)(x), use_running_average))
 
 
 class Dropped(nn.Module):
+    """A network with dropout."""
+
     deterministic: bool
 
     @nn.compact
@@ -55,22 +61,31 @@ def _linen(model, **kwargs):
     return apply_fn, variables["params"], x
 
 
-@pytest.mark.parametrize("name", ["conv", "small ViT, positions", "embedding", *models.CELLS])
-def test_a_sound_function_passes(name):
+@pytest.mark.parametrize("name", ["conv", "shared weights", "embedding"])
+def test_a_sound_function_passes_with_its_plan(name):
     found = check_model(*models.make(name))
-    assert (found.outputs, found.frozen) == (3 if name in models.CELLS else models.OUT, False)
-    assert found.coverage.complete == (name != "small ViT, positions")
+    assert (found.outputs, found.frozen) == (models.OUT, False)
+    assert found.plan.method == "gram"
+    assert found.plan.count == models.OUT
+    collected = {path[0] for path, each in found.plan.parameters.items() if each.reason}
+    assert collected == ({"twice"} if name == "shared weights" else set())
 
 
-def test_batch_statistics_are_refused_with_the_layer_and_the_cure():
+def test_what_is_found_is_told():
+    found = check_model(lambda w, x: x @ w, *_weights())
+    assert isinstance(found, ModelCheck)
+    assert "params  " in str(found.plan)
+
+
+def test_batch_statistics_are_refused_with_the_cure():
     for apply_fn, params, x in (
         _linen(Normalised(stored=False)),
         _linen(Normalised(stored=None), use_running_average=False),
     ):
-        message = r"apply_fn: got the layer BatchNorm_0 with batch statistics.*use_running_average"
+        message = r"^apply_fn: got outputs that depend on the other examples.*stored batch"
         with pytest.raises(InputError, match=message):
             check_model(apply_fn, params, x)
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=r"^apply_fn: got outputs that .*examples='coupled'"):
             empirical_ntk(apply_fn, params, x, outputs="sum")
         assert empirical_ntk(apply_fn, params, x, outputs="sum", examples="coupled").shape == (4, 4)
 
@@ -80,7 +95,7 @@ def test_stored_statistics_pass():
 
 
 def test_dropout_is_refused_and_passes_when_off():
-    with pytest.raises(InputError, match=r"the layer Dropout_0 drops out at random.*deterministic"):
+    with pytest.raises(InputError, match=r"random|depend on the other examples"):
         check_model(*_linen(Dropped(deterministic=False)))
     assert not check_model(*_linen(Dropped(deterministic=True))).frozen
 
@@ -97,19 +112,49 @@ def test_coupling_without_flax_is_found_by_derivative_in_any_unit(unit):
         check_model(normalised, weights, unit * x)
 
 
+def _held_constant(w, x):
+    hidden = jnp.tanh(x @ w)
+    return hidden - lax.stop_gradient(hidden.mean(axis=0, keepdims=True))
+
+
 def test_statistics_held_constant_are_found_and_can_be_allowed():
+    weights, x = _weights()
+    with pytest.raises(InputError, match=r"outputs that are other ones in a batch than alone"):
+        check_model(_held_constant, weights, x)
+    found = check_model(_held_constant, weights, x, frozen_statistics=True)
+    assert found.frozen
+    assert found.plan.share("factorised", "materialised") == 1
+
+
+def test_a_cell_with_frozen_statistics_can_be_allowed():
     net = tiny.network(batch_norm=tiny.BatchNormMode.FROZEN, channels=2, cells_per_stage=1)
     variables = tiny.variables(net, (4, 4, 3))
-    arch = jnp.asarray(tiny.ALL_OPS, jnp.int32)
+    arch = jnp.asarray(tiny.CHAIN, jnp.int32)
 
     def apply_fn(params, x):
         return net.apply({**variables, "params": params}, x, arch)
 
     x = jnp.asarray(tiny.images((4, 4, 4, 3)))
-    with pytest.raises(InputError, match=r"in a batch than alone.*frozen_statistics"):
-        check_model(apply_fn, variables["params"], x)
     found = check_model(apply_fn, variables["params"], x, frozen_statistics=True)
-    assert (found.frozen, found.coverage.complete) == (True, True)
+    assert (found.frozen, found.outputs) == (True, tiny.NUM_CLASSES)
+
+
+def test_state_and_pick_are_known():
+    weights, x = _weights()
+
+    def network(w, x, state):
+        return {"out": x @ w + state["shift"][None]}
+
+    found = check_model(
+        network, weights, x, state={"shift": jnp.ones(2)}, pick=lambda out: out["out"]
+    )
+    assert found.outputs == 2
+
+
+def test_whole_numbers_have_no_derivative_and_pass():
+    ids = jnp.asarray(np.arange(12).reshape(4, 3) % 5)
+    table = models.inputs((5, 2), 1)
+    assert not check_model(lambda w, ids: w[ids].sum(axis=1), table, ids).frozen
 
 
 def test_numbers_that_are_not_finite_and_single_examples_are_refused():

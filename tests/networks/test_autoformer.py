@@ -10,9 +10,10 @@ import pytest
 from jaxntk.errors import InputError
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.networks.autoformer import AutoFormer, block_sizes, logits
+from jaxntk.networks.vit import init_params
 from jaxntk.networks.vit_layers import attention, draw_weights, patches
 from jaxntk.networks.vit_plain import own_params, plain_logits
-from jaxntk.spaces.autoformer import Sizes, Space, decode, encode, extremes, from_string
+from jaxntk.spaces.autoformer import Sizes, Space, decode, encode, from_string
 from tests.networks import tiny
 
 OWN = Space((6, 12), (1, 2, 3), (2, 3), (2.0, 3.5), head_dim=None)
@@ -47,10 +48,8 @@ def network(space, pooling="mean"):
 def drawn(space):
     """Parameters far from zero, those too that begin there."""
 
-    @jax.jit
     def draw(key):
-        x, arch = jnp.zeros((1, *SHAPE)), jnp.asarray(extremes(space)[1])
-        params = network(space).init(key, x, arch)["params"]
+        params = init_params(network(space), key, SHAPE, jnp.dtype("float64"))
         leaves, tree = jax.tree.flatten(params)
         keys = jax.random.split(key, len(leaves))
         noise = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]

@@ -11,6 +11,7 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.networks.pit import PiT, class_params, contains, logits, widest
 from jaxntk.networks.pit_classes import ShapeClass, class_of, shape_classes
+from jaxntk.networks.vit import init_params
 from jaxntk.networks.vit_layers import patches
 from jaxntk.networks.vit_plain import plain_pit_logits
 from jaxntk.spaces import pit
@@ -38,10 +39,9 @@ def own_class(sizes):
 def drawn():
     """Parameters of the class, far from zero, those too that begin there."""
 
-    @jax.jit
     def draw(key):
-        params = PiT(CLASSES, CLASS).init(key, jnp.zeros((1, *SHAPE)), jnp.zeros(6, jnp.int32))
-        leaves, tree = jax.tree.flatten(params["params"])
+        params = init_params(PiT(CLASSES, CLASS), key, SHAPE, jnp.dtype("float64"))
+        leaves, tree = jax.tree.flatten(params)
         keys = jax.random.split(key, len(leaves))
         noise = [0.2 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
         return jax.tree.unflatten(tree, [a + b for a, b in zip(leaves, noise, strict=True)])

@@ -94,8 +94,9 @@ class Interpreter:
         weighed = [isinstance(value, Node) for value in inputs]
         if not any(weighed):
             outs = binder(eqn)([value.value for value in inputs])
-            data = any(isinstance(value, Data) for value in inputs)
-            return [Data(out) if data else Constant(out) for out in outs]
+            if not any(isinstance(value, Data) for value in inputs):
+                return [Constant(out) for out in outs]
+            return [Data(out) for out in self._own(eqn, outs)]
         if name in INLINED:
             return self.run(inner_program(eqn), inputs, where)
         if not any(isinstance(value, Data) for value in inputs):
@@ -108,13 +109,23 @@ class Interpreter:
     def tapped(self, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
         """Applies an operation on data and weights, with a tap behind it."""
         bind = binder(eqn)
-        outs = list(bind([value.value for value in inputs]))
+        outs = self._own(eqn, bind([value.value for value in inputs]))
         site, data, leaves = site_of(eqn, bind, inputs)
         if self.observer is not None:
             self.observer.site(site, where, self.loops, data, outs)
         if self.options is not None:
             outs = tap(site, outs, data, leaves, self.options)
         return [Data(out) for out in outs]
+
+    def _own(self, eqn: Any, outs: Sequence[Any]) -> list[Any]:
+        """Gives each example results of its own.
+
+        Of several results some may be the same for all examples, as a weight that a function passes
+        on; their cotangents would be summed over the examples before a tap sees them.
+        """
+        if self.options is None or not eqn.primitive.multiple_results:
+            return list(outs)
+        return [_own_value(out, self.tag) for out in outs]
 
     def data(self, value: Value, where: Where) -> Any:
         """Returns a value as data, with a tap if it is made of weights alone."""
@@ -139,6 +150,13 @@ class Interpreter:
             self.observer.push(value)
         place = pushed(value, self.options)
         return value.value, None if place is None else place.zeros
+
+
+def _own_value(out: Any, tag: Any) -> Any:
+    """Returns a value as it is, computed from the example's zero."""
+    if jnp.issubdtype(out.dtype, jnp.bool_):
+        return jnp.logical_or(out, tag.astype(out.dtype))
+    return out + tag.astype(out.dtype) if jnp.issubdtype(out.dtype, jnp.number) else out
 
 
 class _Identity:
@@ -167,11 +185,11 @@ def binder(eqn: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
     if eqn.primitive.name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
         # Equal, and not slow on the way back inside a loop.
         fast = fast_convolution(eqn.params)
-        return lambda values: [fast(*values)]
+        return lambda values: [fast(*map(jnp.asarray, values))]
 
     def bind(values: Sequence[Any]) -> Sequence[Any]:
         with eqn.ctx.manager:
             out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
-        return out if eqn.primitive.multiple_results else [out]
+        return list(out) if eqn.primitive.multiple_results else [out]
 
     return bind
