@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
@@ -165,7 +166,7 @@ def plan_ntk(
         method = "coupled" if settings.examples == "coupled" else str(settings.method)
         return NtkPlan(method, {}, count)
     program = example_program(function, x1)
-    sizes = [jnp.size(leaf) for leaf in function.entering]
+    sizes = [int(np.size(leaf)) for leaf in function.entering]
     n = settings.tile or examples_of(x1)
     return gram_plan(survey(program), function.paths, sizes, count, (n, n, n), settings.route)
 

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from jaxntk.errors import InputError
+from jaxntk.kernels.outputs import output_count
 from jaxntk.kernels.parameters import (
     ParameterChoice,
     Path,
@@ -129,7 +130,7 @@ def example_program(function: Function, x: Any) -> Program:
         The program of one example.
 
     Raises:
-        InputError: it takes batches of one size only.
+        InputError: it takes batches of one size only, or gives as many outputs as that has.
     """
 
     def call(entering: Any, rest: Any, x: Any) -> Any:
@@ -138,7 +139,7 @@ def example_program(function: Function, x: Any) -> Program:
 
     rest = (function.others, function.state)
     try:
-        return trace_example(call, function.entering, rest, x)
+        program = trace_example(call, function.entering, rest, x)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
@@ -152,6 +153,12 @@ def example_program(function: Function, x: Any) -> Program:
             f"({type(error).__name__}: {''.join(why)[:120]})"
         )
         raise InputError("apply_fn", got, cure) from error
+    count = output_count(function.outputs, function.entering, x)
+    if program.count != count:
+        n = jax.tree.leaves(x)[0].shape[0]
+        got = f"{count} outputs an example in a batch of {n}, and {program.count} alone"
+        raise InputError("apply_fn", got, "give examples='coupled' if examples are to interact")
+    return program
 
 
 def kernel_dtype(params: Any) -> jnp.dtype:

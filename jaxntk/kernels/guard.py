@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.arguments import examples_of
@@ -85,18 +85,22 @@ def check_kernels(function: Function, program: Program, x: Any, *, gram: bool) -
     """
     _refuse_dice(program)
     tolerance = _tolerance(program)
-    _check_outputs(function, program, x, tolerance)
-    count = min(EXAMPLES, examples_of(x))
-    few = jax.tree.map(lambda leaf: leaf[:count], x)
+    finite = _check_outputs(function, program, x, tolerance)[:EXAMPLES]
+    if not len(finite):
+        return Verdict(0.0, tolerance)
+    few = jax.tree.map(lambda leaf: jnp.asarray(leaf)[finite], x)
     weights = jnp.asarray(
         np.random.default_rng(0).choice([-1.0, 1.0], program.count), program.out_dtype
     )
-    together = _batch_kernel(function, few, weights)
+    wanted = _batch_kernel(function, few, weights)
+    # In a batch, zero times the infinite derivative of one example is no number in every row.
+    known = bool(np.all(np.isfinite(wanted)))
+    wanted = wanted if known else _alone_kernel(function, program, few, weights)
     if gram:
-        fast = _apart(together, _gram_kernel(function, program, few, weights))
+        fast = _apart(wanted, _gram_kernel(function, program, few, weights))
         if fast <= tolerance:
             return Verdict(fast, tolerance)
-    alone = _apart(together, _alone_kernel(function, program, few, weights))
+    alone = _apart(wanted, _alone_kernel(function, program, few, weights)) if known else 0.0
     if alone > tolerance:
         got = f"gradients that depend on the other examples (by {alone:.1e} of the largest entry)"
         raise InputError("apply_fn", got, COUPLED)
@@ -189,7 +193,10 @@ def _options() -> dict[str, Any]:
     return FAST if jax.default_backend() == "cpu" else {}
 
 
-def _check_outputs(function: Function, program: Program, x: Any, tolerance: float) -> None:
+def _check_outputs(
+    function: Function, program: Program, x: Any, tolerance: float
+) -> Int[np.ndarray, " k"]:
+    """Refuses outputs that depend on the batch; returns the examples whose outputs are finite."""
     some = jax.tree.map(lambda leaf: leaf[:TOGETHER], x)
 
     def both(entering: Any, others: Any, state: Any, x: Any) -> Float[Array, "2 n c"]:
@@ -206,6 +213,7 @@ def _check_outputs(function: Function, program: Program, x: Any, tolerance: floa
     if apart > tolerance:
         got = f"outputs that are other ones in a batch than alone (by {apart:.1e} of the largest)"
         raise InputError("apply_fn", got, COUPLED)
+    return np.flatnonzero(np.isfinite(alone).all(axis=1))
 
 
 def _apart(wanted: np.ndarray, got: np.ndarray) -> float:

@@ -7,7 +7,7 @@ program, and what leads to them runs step by step instead of as a whole (:func:`
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
@@ -99,10 +100,11 @@ def _row_length(key: Array, size: int) -> int:
 def _steps(init: Callable[[Array], Any], key: jax.ShapeDtypeStruct) -> Callable[[Array], Any]:
     """Traces a function, and returns the steps that its values depend on."""
     traced, out = jax.make_jaxpr(init, return_shape=True)(key)
-    flat = jax.make_jaxpr(partial(_unrolled, traced))(key)
-    inputs, outputs, tree = flat.jaxpr.invars, flat.jaxpr.outvars, jax.tree.structure(out)
+    # The key stays an input, even of a network without a weight that is drawn.
+    used, _ = dce_jaxpr(traced.jaxpr, [True] * len(traced.jaxpr.outvars), instantiate=True)
+    flat = jax.make_jaxpr(partial(_unrolled, jex.ClosedJaxpr(used, traced.consts)))(key)
     # It runs equation by equation, of which JAX compiles equal ones once.
-    run = _program(flat, inputs, outputs, _needed(flat.jaxpr.eqns, outputs))
+    run, tree = jex.jaxpr_as_fun(flat), jax.tree.structure(out)
     return lambda key: jax.tree.unflatten(tree, run(key))
 
 
@@ -118,9 +120,16 @@ def _unrolled(program: jex.ClosedJaxpr, *args: Array) -> list[Array]:
         if eqn.primitive.name == "scan":
             made, values = eqn.outvars, _unrolled_scan(eqn, [value(atom) for atom in eqn.invars])
         else:
-            inputs = list(dict.fromkeys(_variables(eqn.invars)))
+            inputs = list({atom for atom in eqn.invars if isinstance(atom, jex.Var)})
             made = [var for var in eqn.outvars if not isinstance(var, jex.DropVar)]
-            values = _program(program, inputs, made, [eqn])(*(known[var] for var in inputs))
+            one = jaxpr.replace(
+                invars=inputs,
+                outvars=made,
+                eqns=[eqn],
+                debug_info=jaxpr.debug_info.with_unknown_names(),
+            )
+            run = jex.jaxpr_as_fun(jex.ClosedJaxpr(one, program.consts))
+            values = run(*(known[var] for var in inputs))
         known.update(zip(made, values, strict=True))
     return [value(atom) for atom in jaxpr.outvars]
 
@@ -153,33 +162,3 @@ def _entries(stacked: Array) -> list[Array]:
 @jax.jit
 def _stacked(*entries: Array) -> Array:
     return jnp.stack(entries)
-
-
-def _program(
-    whole: jex.ClosedJaxpr,
-    inputs: Sequence[jex.Var],
-    outputs: Sequence[Any],
-    eqns: Sequence[jex.JaxprEqn],
-) -> Callable[..., list[Array]]:
-    """Returns the function that some equations of a program compute."""
-    jaxpr = whole.jaxpr.replace(
-        invars=list(inputs),
-        outvars=list(outputs),
-        eqns=list(eqns),
-        debug_info=whole.jaxpr.debug_info.with_unknown_names(),
-    )
-    return jex.jaxpr_as_fun(jex.ClosedJaxpr(jaxpr, whole.consts))
-
-
-def _needed(eqns: Sequence[jex.JaxprEqn], outputs: Iterable[Any]) -> list[jex.JaxprEqn]:
-    """Returns, in their order, the equations that outputs depend on."""
-    wanted, kept = set(_variables(outputs)), []
-    for eqn in reversed(eqns):
-        if not wanted.isdisjoint(eqn.outvars):
-            kept.append(eqn)
-            wanted.update(_variables(eqn.invars))
-    return kept[::-1]
-
-
-def _variables(atoms: Iterable[Any]) -> list[jex.Var]:
-    return [atom for atom in atoms if isinstance(atom, jex.Var)]

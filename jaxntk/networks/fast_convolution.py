@@ -68,7 +68,9 @@ def _input_gradient(
     apart = plain.reshape(*size, inputs, groups, outputs // groups)
     swapped = jnp.moveaxis(apart, -1, -3).swapaxes(-1, -2)
     flipped = jnp.flip(swapped, range(spatial)).reshape(*size, outputs // groups, groups * inputs)
-    letters = "DHW"[-spatial:] if spatial <= 3 else "".join(chr(97 + at) for at in range(spatial))
+    letters = (
+        "DHW"[3 - spatial :] if spatial <= 3 else "".join(chr(97 + at) for at in range(spatial))
+    )
     moved = ct.transpose(out[0], *out[2:], out[1])
     names = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
     grad = lax.conv_general_dilated(

@@ -9,7 +9,7 @@ from tests.networks.tiny import assert_close
 
 
 def jacobians(function, params, x):
-    """Returns ``{path: (n, C, p)}`` of every floating-point leaf, from the function of the batch."""
+    """Returns ``{path: (n, C, p)}`` of every floating-point leaf, from the whole batch."""
     paths, leaves = zip(*jax.tree.leaves_with_path(params), strict=True)
     tree = jax.tree.structure(params)
     real = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]

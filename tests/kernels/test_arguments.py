@@ -36,7 +36,10 @@ BAD = {
     "none with a derivative": ({"params": {"w": np.ones((4, 1), int)}}, r"^params: got no param"),
     "empty parameters": ({"params": {"w": np.ones((0, 1))}}, r"^params: got no parameter"),
     "complex": ({"params": {"w": np.ones((4, 1), complex)}}, r"^params: got w of dtype complex"),
-    "a function": ({"params": {"w": np.ones((4, 1)), "act": jnp.tanh}}, r"^params: got act of type"),
+    "a function": (
+        {"params": {"w": np.ones((4, 1)), "act": jnp.tanh}},
+        r"^params: got act of type",
+    ),
     "a name of a dtype": ({"params": {"w": np.ones((4, 1)), "of": "float32"}}, r"^params: got of "),
     "a class": ({"params": {"w": np.ones((4, 1)), "of": float}}, r"^params: got of of type type"),
     "objects": ({"params": {"w": np.array([None])}}, r"^params: got w of type ndarray"),

@@ -106,7 +106,7 @@ def _own_jvp(factor):
 
 def _own_jvp_of_an_array(factor):
     """A rule that closes over an array, which its program has as a constant."""
-    factors = jnp.full((2,), factor)
+    factors = jnp.full((1, 2), factor)
 
     @jax.custom_jvp
     def product(x, w):

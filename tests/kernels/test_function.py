@@ -57,7 +57,7 @@ WRAPPED = {
         "x": {"b": b},
         "z": [3, True],
     },
-    "a random key": lambda w, b: [w, b, jax.random.key(0)],
+    "a random key": lambda w, b: [w, b, jax.random.split(jax.random.key(0), 3)],
     "an array of NumPy": lambda w, b: {"w": np.asarray(w), "b": b},
 }
 
@@ -68,8 +68,8 @@ def weights():
 
 
 def _of_leaves(params, x):
-    w, b = (leaf for leaf in jax.tree.leaves(params) if leaf is not None and np.size(leaf) in (2, 6))
-    return jnp.tanh(x @ jnp.asarray(w) + jnp.asarray(b)[None])
+    by_size = {np.size(leaf): leaf for leaf in jax.tree.leaves(params)}
+    return jnp.tanh(x @ jnp.asarray(by_size[6]) + jnp.asarray(by_size[2])[None])
 
 
 @pytest.mark.parametrize("wrap", WRAPPED)
@@ -112,7 +112,8 @@ def test_numbers_beside_arrays_are_parameters_or_constants(method, beside):
     if isinstance(beside, float | np.floating):
         wanted += (X @ weights) @ (X @ weights).T
     kernel = empirical_ntk(scaled, params, X, outputs="trace", method=method, check=False)
-    assert_close(kernel, wanted, 1e-12)
+    # The gradient of a float32 parameter is rounded.
+    assert_close(kernel, wanted, 1e-7 if isinstance(beside, np.float32) else 1e-12)
 
 
 def test_whole_numbers_among_the_parameters_are_constants():
@@ -158,9 +159,9 @@ class NnxNetwork(nnx.Module):
 
     def __init__(self, *, drops):
         rngs = nnx.Rngs(0)
-        self.first = nnx.Linear(3, 3, rngs=rngs, **F64)
+        self.first = nnx.Linear(3, 3, rngs=rngs)
         self.drop = nnx.Dropout(0.5, rngs=rngs) if drops else None
-        self.norm = nnx.BatchNorm(3, rngs=rngs, **F64)
+        self.norm = nnx.BatchNorm(3, rngs=rngs)
 
     def __call__(self, x):
         x = jnp.tanh(self.first(x))
@@ -177,7 +178,7 @@ def test_an_nnx_model_has_paths_and_is_told_to_stop_training(drops):
             return empirical_ntk(
                 lambda p, x: nnx.merge(graph, p, rest)(x),
                 params,
-                jnp.eye(3),
+                jnp.eye(3, dtype=jnp.float32),
                 outputs="trace",
                 parameters=lambda path: path == ("first", "bias"),
             )
@@ -300,7 +301,9 @@ def test_inputs_may_be_a_tree(outputs, tile):
     x = {"ids": jnp.arange(20).reshape(5, 4) % 6, "more": (models.inputs((5, 3)),)}
     settings = {"outputs": outputs, "tile": tile}
     assert_exact(_two_inputs, params, x, **settings, check=tile is None)
-    rows, columns = (jax.tree.map(lambda leaf, at=at: leaf[at], x) for at in (slice(2), slice(2, 5)))
+    rows, columns = (
+        jax.tree.map(lambda leaf, at=at: leaf[at], x) for at in (slice(2), slice(2, 5))
+    )
     whole = empirical_ntk(_two_inputs, params, x, **settings, check=False)
     block = empirical_ntk(_two_inputs, params, rows, columns, **settings, check=False)
     assert_close(block, whole[:2, 2:], 1e-12)
@@ -315,12 +318,16 @@ def test_inputs_may_be_whole_numbers_or_truth_values(dtype):
 
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int32])
-@pytest.mark.parametrize(("words", "tokens"), [(256, 6), (300, 6), (200, 230)])
+@pytest.mark.parametrize(("words", "tokens"), [(256, 6), (200, 230)])
 def test_short_types_of_tokens_hold_fewer_words_than_there_are(dtype, words, tokens):
     ids = jnp.asarray(np.random.default_rng(0).integers(0, 127, (4, tokens)), dtype)
     table = models.inputs((words, 3), 1)
     settings = {"check": False, "tolerance": 1e-12}
-    assert_exact(lambda w, ids: jnp.tanh(w[ids]).sum(axis=1), table, ids, **settings)
+
+    def network(table, ids):
+        return jnp.tanh(jnp.take(table, ids, axis=0)).sum(axis=1)
+
+    assert_exact(network, table, ids, **settings)
 
 
 def test_a_function_is_taken_apart_by_what_enters():

@@ -235,7 +235,9 @@ COUPLED = {
 def test_examples_that_interact_are_refused(name):
     function, message = COUPLED[name]
     params, x = models.inputs((4, 2), 1), models.inputs((5, 4))
-    with pytest.raises(InputError, match=rf"^apply_fn: got {message}.*examples='coupled'") as caught:
+    with pytest.raises(
+        InputError, match=rf"^apply_fn: got {message}.*examples='coupled'"
+    ) as caught:
         empirical_ntk(function, params, x, outputs="trace")
     assert len(str(caught.value).splitlines()) == 1
 

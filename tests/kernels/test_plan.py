@@ -51,7 +51,7 @@ def test_each_parameter_has_its_way(plan):
         "blocks": "factorised",
         "tied": "collected",
         "cell": "collected",
-        "readout": "factorised",
+        "readout": "materialised",
         "bias": "materialised",
         "dead": "unused",
     }
@@ -76,9 +76,8 @@ def test_operations_are_named(plan):
 def test_shares_are_by_size_of_what_is_used(plan):
     used = 12 + 32 + 16 + 16 + 8 + 2
     assert plan.share("collected") == pytest.approx(32 / used)
-    assert plan.share("collected", "materialised") == pytest.approx(34 / used)
+    assert plan.share("collected", "materialised") == pytest.approx(42 / used)
     assert plan.share("factorised", "materialised", "collected") == pytest.approx(1.0)
-    assert plan.share("unused") == 0
 
 
 def test_a_plan_is_a_table(plan):
@@ -115,13 +114,10 @@ def test_a_route_asked_for_is_taken(route):
 
 
 def test_branches_of_different_operations_are_both_told():
-    def network(p, x):
-        return lax.cond(x.shape[0] > 0, lambda: x @ p["w"], lambda: x * p["w"][:1, :3])
-
     def by_a_weight(p, x):
-        return lax.cond(p["s"] > 0, lambda: x @ p["w"], lambda: x * p["w"][:1, :3])
+        return lax.cond(p["s"] > 0, lambda: (x @ p["w"])[:, :3], lambda: x * p["w"][:1, :3])
 
-    params = {"w": jax.ShapeDtypeStruct((3, 3), jnp.float32)}
+    params = {"w": jax.ShapeDtypeStruct((3, 30), jnp.float32)}
     scale = {"s": jax.ShapeDtypeStruct((), jnp.float32)}
     found = plan_ntk(by_a_weight, params | scale, X, TRACE).parameters
     assert sorted(found["w",].operations) == ["dot_general", "mul"]
@@ -149,21 +145,24 @@ def test_a_state_and_picked_outputs_are_planned_for():
         _params(),
         X,
         NtkSettings("trace", parameters=lambda path: path == ("embed",)),
-        state={"scale": jax.ShapeDtypeStruct((), jnp.float32)},
+        state={"scale": jnp.ones((), jnp.float32)},
         pick=lambda out: out[1],
     )
     assert set(plan.parameters) == {("embed",)}
     assert plan.count == 4
 
 
-@pytest.mark.parametrize("name", ["small ViT", "loop over one layer", "shared weights"])
+@pytest.mark.parametrize("name", ["layer norm", "loop over one layer", "shared weights"])
 def test_networks_of_flax_are_told_by_their_layers(name):
     with jax.numpy_dtype_promotion("standard"):
         apply_fn, params, x = models.make(name)
         plan = plan_ntk(apply_fn, params, x, TRACE)
     collected = {path[0]: each.reason for path, each in plan.parameters.items() if each.reason}
-    assert collected == {
-        "small ViT": {},
-        "loop over one layer": {"cell": "used by every step of a loop"},
-        "shared weights": {"twice": "used 2 times"},
-    }[name]
+    assert (
+        collected
+        == {
+            "layer norm": {},
+            "loop over one layer": {"cell": "used by every step of a loop"},
+            "shared weights": {"twice": "used 2 times"},
+        }[name]
+    )

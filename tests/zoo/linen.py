@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.zoo.model import Make, ZooModel, drawn, entry, normal
+from tests.zoo.model import Make, ZooModel, drawn, entry, normal, side_of
 
 MODELS: dict[str, Make] = {}
 
@@ -83,8 +83,9 @@ class ResNet(nn.Module):
 
 
 @entry(MODELS, "linen resnet")
-def _resnet():
-    return linen(ResNet([6, 10], 4), normal(5, 12, 12, 3))
+def _resnet(times=1):
+    side = side_of(12, times)
+    return linen(ResNet([6 * times, 10 * times], 4), normal(5, side, side, 3))
 
 
 class ConvNeXtBlock(nn.Module):
@@ -99,18 +100,21 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(nn.Module):
+    times: int = 1
+
     @nn.compact
     def __call__(self, x):
-        x = nn.LayerNorm()(nn.Conv(6, (2, 2), strides=(2, 2))(x))
+        x = nn.LayerNorm()(nn.Conv(6 * self.times, (2, 2), strides=(2, 2))(x))
         x = ConvNeXtBlock()(x)
-        x = nn.Conv(10, (2, 2), strides=(2, 2))(nn.LayerNorm()(x))
+        x = nn.Conv(10 * self.times, (2, 2), strides=(2, 2))(nn.LayerNorm()(x))
         x = ConvNeXtBlock()(x)
         return nn.Dense(3)(nn.LayerNorm()(x.mean(axis=(1, 2))))
 
 
 @entry(MODELS, "linen convnext")
-def _convnext():
-    return linen(ConvNeXt(), normal(4, 8, 8, 3))
+def _convnext(times=1):
+    side = side_of(8, times)
+    return linen(ConvNeXt(times), normal(4, side, side, 3))
 
 
 class MixerBlock(nn.Module):
@@ -128,21 +132,24 @@ class MixerBlock(nn.Module):
 
 
 class Mixer(nn.Module):
+    times: int = 1
+
     @nn.compact
     def __call__(self, x):
-        x = nn.Conv(8, (2, 2), strides=2, name="stem")(x)
+        x = nn.Conv(8 * self.times, (2, 2), strides=2, name="stem")(x)
         n, h, w, c = x.shape
         x = x.reshape(n, h * w, c)
         for _ in range(2):
-            x = MixerBlock(6, 20)(x)
+            x = MixerBlock(6 * self.times, 20 * self.times)(x)
         return nn.Dense(3, name="head")(nn.LayerNorm()(x).mean(axis=1))
 
 
 @entry(MODELS, "linen mlp-mixer")
-def _mixer():
+def _mixer(times=1):
     # It is added to all channels of a token alike, and the norms over channels take it away.
     idle = tuple(f"['MixerBlock_{at}']['tokens_out']['bias']" for at in range(2))
-    return linen(Mixer(), normal(5, 6, 6, 3), idle=idle)
+    side = side_of(6, times)
+    return linen(Mixer(times), normal(5, side, side, 3), idle=idle)
 
 
 class SqueezeExcitation(nn.Module):
@@ -227,15 +234,17 @@ KEY_BIAS = "['MultiHeadDotProductAttention_0']['key']['bias']"
 
 
 @entry(MODELS, "linen vit, scanned")
-def _vit_scanned():
+def _vit_scanned(times=1):
+    side = side_of(4, times)
     idle = ("['encoder']" + KEY_BIAS,)
-    return linen(ViT(scanned=True), normal(4, 4, 4, 3), idle=idle)
+    return linen(ViT(scanned=True, width=8 * times), normal(4, side, side, 3), idle=idle)
 
 
 @entry(MODELS, "linen vit, unscanned")
-def _vit_unscanned():
+def _vit_unscanned(times=1):
+    side = side_of(4, times)
     idle = tuple(f"['encoder_{at}']" + KEY_BIAS for at in range(2))
-    return linen(ViT(scanned=False), normal(4, 4, 4, 3), idle=idle)
+    return linen(ViT(scanned=False, width=8 * times), normal(4, side, side, 3), idle=idle)
 
 
 def window_positions(size):
@@ -296,21 +305,25 @@ class WindowAttention(nn.Module):
 
 
 class Swin(nn.Module):
+    times: int = 1
+
     @nn.compact
     def __call__(self, x):
-        x = nn.LayerNorm()(nn.Conv(8, (2, 2), strides=2)(x))
+        width = 8 * self.times
+        x = nn.LayerNorm()(nn.Conv(width, (2, 2), strides=2)(x))
         for shift in (0, 1):
             x = x + WindowAttention(2, 2, shift)(nn.LayerNorm()(x))
-            x = x + nn.Dense(8)(nn.gelu(nn.Dense(16)(nn.LayerNorm()(x))))
+            x = x + nn.Dense(width)(nn.gelu(nn.Dense(2 * width)(nn.LayerNorm()(x))))
         # patch merging
         x = jnp.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
-        x = nn.Dense(10, use_bias=False)(nn.LayerNorm()(x))
+        x = nn.Dense(10 * self.times, use_bias=False)(nn.LayerNorm()(x))
         return nn.Dense(3)(nn.LayerNorm()(x).mean(axis=(1, 2)))
 
 
 @entry(MODELS, "linen swin")
-def _swin():
-    return linen(Swin(), normal(4, 8, 8, 3))
+def _swin(times=1):
+    side = side_of(8, times)
+    return linen(Swin(times), normal(4, side, side, 3))
 
 
 class DoubleConv(nn.Module):
@@ -324,23 +337,26 @@ class DoubleConv(nn.Module):
 
 
 class UNet(nn.Module):
+    times: int = 1
+
     @nn.compact
     def __call__(self, x):
         skips = []
-        for width in (4, 6):
+        for width in (4 * self.times, 6 * self.times):
             x = DoubleConv(width)(x)
             skips.append(x)
             x = nn.avg_pool(x, (2, 2), strides=(2, 2))
-        x = DoubleConv(8)(x)
-        for width in (6, 4):
+        x = DoubleConv(8 * self.times)(x)
+        for width in (6 * self.times, 4 * self.times):
             x = nn.ConvTranspose(width, (2, 2), strides=(2, 2))(x)
             x = DoubleConv(width)(jnp.concatenate([skips.pop(), x], axis=-1))
         return nn.Conv(2, (1, 1))(x)
 
 
 @entry(MODELS, "linen u-net")
-def _unet():
-    return linen(UNet(), normal(4, 4, 4, 2))
+def _unet(times=1):
+    side = side_of(4, times)
+    return linen(UNet(times), normal(4, side, side, 2))
 
 
 class DenseNet(nn.Module):
@@ -364,8 +380,9 @@ class DenseNet(nn.Module):
 
 
 @entry(MODELS, "linen densenet")
-def _densenet():
-    return linen(DenseNet(), normal(4, 6, 6, 3))
+def _densenet(times=1):
+    side = side_of(6, times)
+    return linen(DenseNet(4 * times), normal(4, side, side, 3))
 
 
 class GroupNormNet(nn.Module):

@@ -52,7 +52,8 @@ class ZooModel(NamedTuple):
         return self.apply_fn(params, x) if state is None else self.apply_fn(params, x, state)
 
 
-Make = Callable[[], ZooModel]
+Make = Callable[..., ZooModel]
+"""Makes a model; the largest take ``times``, how many times as wide they are to be."""
 
 
 def entry(models: dict[str, Make], name: str) -> Callable[[Make], Make]:
@@ -79,6 +80,11 @@ def is_floating(leaf: Any) -> bool:
 
 def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape) * scale)
+
+
+def side_of(side: int, times: int) -> int:
+    """Returns the side of an image, or the length of a sequence, for a wider network."""
+    return side * math.isqrt(times)
 
 
 def integers(high: int, *shape: int, seed: int = 0) -> jax.Array:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.zoo.linen import linen
-from tests.zoo.model import Make, ZooModel, entry, integers, normal
+from tests.zoo.model import Make, ZooModel, entry, integers, normal, side_of
 
 MODELS: dict[str, Make] = {}
 WIDE = {"param_dtype": jnp.float64}  # what a cell starts with has this type
@@ -133,9 +133,9 @@ class WaveNet(nn.Module):
 
 
 @entry(MODELS, "linen wavenet")
-def _wavenet():
+def _wavenet(times=1):
     # The last sum of what comes in and what comes out is not looked at.
-    return linen(WaveNet(), normal(5, 9, 1), idle=("['Conv_8']",))
+    return linen(WaveNet(8 * times), normal(5, side_of(9, times), 1), idle=("['Conv_8']",))
 
 
 class TokenClassifier(nn.Module):
@@ -158,12 +158,15 @@ def _tokens():
 
 
 class CausalBlock(nn.Module):
+    hidden: int
+
     @nn.compact
     def __call__(self, x, mask):
         y = nn.LayerNorm(use_bias=False)(x)
         x = x + nn.MultiHeadDotProductAttention(2, use_bias=False)(y, mask=mask)
         y = nn.RMSNorm()(x)
-        y = nn.silu(nn.Dense(12, use_bias=False)(y)) * nn.Dense(12, use_bias=False)(y)
+        gate = nn.silu(nn.Dense(self.hidden, use_bias=False)(y))
+        y = gate * nn.Dense(self.hidden, use_bias=False)(y)
         return x + nn.Dense(x.shape[-1], use_bias=False)(y)
 
 
@@ -180,13 +183,14 @@ class LanguageModel(nn.Module):
         x = embed(tokens) + positions(jnp.arange(tokens.shape[1]))
         mask = nn.make_causal_mask(tokens, dtype=bool)
         for _ in range(2):
-            x = CausalBlock()(x, mask)
+            x = CausalBlock(3 * self.width // 2)(x, mask)
         return embed.attend(nn.LayerNorm()(x))
 
 
 @entry(MODELS, "linen language model, tied")
-def _language_model():
-    return linen(LanguageModel(11), integers(11, 4, 5))
+def _language_model(times=1):
+    words = 11 * times
+    return linen(LanguageModel(words, 8 * times), integers(words, 4, side_of(5, times)))
 
 
 @entry(MODELS, "alibi")

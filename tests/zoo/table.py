@@ -20,4 +20,4 @@ LARGE = (
     "linen wavenet",
     "linen language model, tied",
 )
-"""The models that are worth timing."""
+"""The models that are worth timing; they take ``times``."""

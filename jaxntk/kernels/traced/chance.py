@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax.extend import core as jax_core
 
-from jaxntk.kernels.traced.kinds import Kind, equation_kinds, plain
+from jaxntk.kernels.traced.kinds import Kind, equation_kinds, plain, scan_parts
 
 DRAWS = frozenset([
     "random_bits",
@@ -75,26 +75,60 @@ def _walk(program: Any, inputs: Sequence[_Value], found: list[bool]) -> list[_Va
 
 
 def _taints(eqn: Any, values: Sequence[_Value], found: list[bool]) -> list[_Taint]:
-    most = max((value.taint for value in values), default=_Taint.NONE)
+    name, most = eqn.primitive.name, max((value.taint for value in values), default=_Taint.NONE)
     constant = all(value.kind is Kind.CONSTANT for value in values)
-    inner = [
-        each
-        for each in jax_core.jaxprs_in_params(eqn.params)
-        if len(plain(each)[0].invars) == len(values)
-        and len(plain(each)[0].outvars) == len(eqn.outvars)
-    ]
-    if eqn.primitive.name in DRAWS:
+    if name in DRAWS:
         return [_Taint.RANDOM] * len(eqn.outvars)
+    if name == "scan":
+        consts, carried = scan_parts(eqn)
+        return _loop(eqn.params["jaxpr"], values, consts, carried, found)
+    if name == "while":
+        first, consts = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+        inside = values[first:]
+        return _loop(eqn.params["body_jaxpr"], inside, consts, len(inside) - consts, found)
+    if name == "cond":
+        if values[0].taint is _Taint.TRUTH and not constant:
+            found.append(True)
+        runs = [_walk(branch, values[1:], found) for branch in eqn.params["branches"]]
+        return [max(value.taint for value in each) for each in zip(*runs, strict=True)]
+    inner = [each for each in jax_core.jaxprs_in_params(eqn.params) if _fits(each, eqn)]
     if len(inner) == 1:
-        # A call, or a loop: what a step is given is what the loop is given.
         return [value.taint for value in _walk(inner[0], values, found)]
-    for branch in eqn.params.get("branches", ()):
-        _walk(branch, values[1:], found)
     if most is _Taint.TRUTH and not constant:
         found.append(True)
-    return [
-        _Taint.TRUTH
-        if most is _Taint.RANDOM and jnp.issubdtype(var.aval.dtype, jnp.bool_)
-        else most
-        for var in eqn.outvars
-    ]
+    return [_result(eqn, var, most) for var in eqn.outvars]
+
+
+def _result(eqn: Any, var: Any, most: _Taint) -> _Taint:
+    """Returns what a result of an operation is, given the most random of its operands."""
+    truth = most is _Taint.RANDOM and jnp.issubdtype(var.aval.dtype, jnp.bool_)
+    return _Taint.TRUTH if truth and not _from_the_end(eqn) else most
+
+
+def _from_the_end(eqn: Any) -> bool:
+    """Tells whether an operation finds the negative ones among numbers of entries, as indexing."""
+    last: Any = eqn.invars[-1]
+    zero = isinstance(last, jax_core.Literal) and jnp.ndim(last.val) == 0 and last.val == 0
+    return eqn.primitive.name == "lt" and zero and jnp.issubdtype(last.aval.dtype, jnp.integer)
+
+
+def _fits(program: Any, eqn: Any) -> bool:
+    jaxpr, _ = plain(program)
+    return len(jaxpr.invars) == len(eqn.invars) and len(jaxpr.outvars) == len(eqn.outvars)
+
+
+def _loop(
+    body: Any, values: Sequence[_Value], consts: int, carried: int, found: list[bool]
+) -> list[_Taint]:
+    """Walks the steps of a loop until what they carry has become all that it can become."""
+    values = list(values)
+    while True:
+        outs = _walk(body, values, found)
+        carry = values[consts : consts + carried]
+        joined = [
+            _Value(max(a.kind, b.kind), max(a.taint, b.taint))
+            for a, b in zip(carry, outs[:carried], strict=True)
+        ]
+        if joined == carry:
+            return [value.taint for value in (*carry, *outs[carried:])]
+        values[consts : consts + carried] = joined

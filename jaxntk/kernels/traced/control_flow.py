@@ -42,8 +42,7 @@ def _leave(run: Interpreter, value: Value, kind: Kind, aval: Any, where: Where) 
         return run.pair(value)
     if kind is Kind.WEIGHT:
         assert isinstance(value, Constant)
-        place = None if run.options is None else jnp.zeros(aval.shape, run.options.dtype)
-        return value.value, _own(run, place)
+        return value.value, run.zeros(value.value)
     data = run.data(value, where)
     # A weak type may have become a strong one on the way.
     return lax.convert_element_type(data, aval.dtype) if _is_number(aval) else data
@@ -60,11 +59,6 @@ def _leave_all(
         _leave(run, *each, (*where, "out", at))
         for at, each in enumerate(zip(values, kinds, avals, strict=True))
     ]
-
-
-def _own(run: Interpreter, place: Any) -> Any:
-    """Makes the zeros of a place those of each example."""
-    return None if place is None else place + run.tag.astype(place.dtype)
 
 
 def _is_number(aval: Any) -> bool:

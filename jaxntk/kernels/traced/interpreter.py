@@ -118,11 +118,9 @@ class Interpreter:
         return [Data(out) for out in outs]
 
     def _own(self, eqn: Any, outs: Sequence[Any]) -> list[Any]:
-        """Gives each example results of its own.
-
-        Of several results some may be the same for all examples, as a weight that a function passes
-        on; their cotangents would be summed over the examples before a tap sees them.
-        """
+        """Gives each example results of its own."""
+        # Of several results some may be the same for all examples, as a weight that a function
+        # passes on; their cotangents would be summed over the examples before a tap sees them.
         if self.options is None or not eqn.primitive.multiple_results:
             return list(outs)
         return [_own_value(out, self.tag) for out in outs]
@@ -149,7 +147,14 @@ class Interpreter:
         if self.observer is not None:
             self.observer.push(value)
         place = pushed(value, self.options)
-        return value.value, None if place is None else place.zeros
+        return value.value, self.zeros(value.value) if place is None else place.zeros
+
+    def zeros(self, value: Any) -> Any:
+        """Returns a place of a weight that is read nowhere, for each example; None in a survey."""
+        if self.options is None:
+            return None
+        place = jnp.zeros(jnp.shape(value), self.options.dtype)
+        return place + self.tag.astype(place.dtype)
 
 
 def _own_value(out: Any, tag: Any) -> Any:

@@ -134,13 +134,13 @@ def conv_gradients(eqn: Any, which: int, data: Array, ct: Array) -> Gradients | 
     outs = _channels_last(ct, out, (1,) * (len(out) - 2))
     spatial, n = len(lhs) - 2, len(data)
     size = tuple(weight.shape[axis] for axis in rhs[2:])
-    window = ConvWindow(
-        size,
-        tuple(params["window_strides"]),
-        tuple(tuple(pair) for pair in params["padding"]),
-        tuple(params["rhs_dilation"]),
-        params["feature_group_count"],
-    )
+    strides, padding = tuple(params["window_strides"]), tuple(map(tuple, params["padding"]))
+    dilation, groups = tuple(params["rhs_dilation"]), params["feature_group_count"]
+    window = ConvWindow(size, strides, padding, dilation, groups)
+    if not spatial:
+        # A product: images of one pixel.
+        x, outs = jnp.expand_dims(x, -2), jnp.expand_dims(outs, -2)
+        window = ConvWindow((1,), (1,), ((0, 0),), (1,), groups)
     if x.shape[1] != 1:
         # Images inside one example are one more axis, along which the kernel is one long.
         x, outs = jnp.moveaxis(x, 1, -2), jnp.moveaxis(outs, 1, -2)
@@ -206,7 +206,7 @@ def gather_gradients(eqn: Any, which: int, data: Array, ct: Array) -> Gradients 
     if not whole_rows:
         return None
     n, (length,) = len(data), words
-    ids = data[..., 0].reshape(n, 1, -1)
+    ids = _signed(data[..., 0].reshape(n, 1, -1), length)
     if "CLIP" in mode:
         ids = jnp.clip(ids, 0, length - 1)
     ids = jnp.where((ids >= 0) & (ids < length), ids, -1)
@@ -219,6 +219,14 @@ def gather_gradients(eqn: Any, which: int, data: Array, ct: Array) -> Gradients 
         )
 
     return Gradients(factors, ids.shape[-1], (length, columns, 1))
+
+
+def _signed(ids: Array, length: int) -> Array:
+    """Returns numbers in a type that holds every number of a row, and -1."""
+    if jnp.issubdtype(ids.dtype, jnp.unsignedinteger):
+        most = min(length, jnp.iinfo(ids.dtype).max)
+        return jnp.minimum(ids, jnp.asarray(most, ids.dtype)).astype(jnp.int32)
+    return ids.astype(jnp.int32) if ids.dtype.itemsize < 4 else ids
 
 
 GRADIENT_RULES: dict[str, GradientRule] = {

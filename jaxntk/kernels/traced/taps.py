@@ -313,14 +313,13 @@ def pushed(node: Node, options: Options | None) -> Any:
         options: of the taps; None while the program is surveyed, which has no places.
 
     Returns:
-        A place for gradients, for each example.
+        A place for gradients, for each example; None if the outputs depend on none of its roots.
     """
-    if options is None:
+    read = [root for root in node.roots if root.place is not None]
+    if options is None or not read:
         return None
     leaves, evaluate = evaluator([node])
-    positions = [
-        next(at for at, leaf in enumerate(leaves) if root in leaf.roots) for root in node.roots
-    ]
+    positions = [next(at for at, leaf in enumerate(leaves) if root in leaf.roots) for root in read]
     shape, dtype = jnp.shape(node.value), jnp.result_type(node.value)
 
     @jax.custom_vjp
@@ -343,5 +342,5 @@ def pushed(node: Node, options: Options | None) -> Any:
         return None, [grad.astype(options.dtype) for grad in grads]
 
     zeros.defvjp(forward, backward)
-    places = [root.place.zeros for root in node.roots]
+    places = [root.place.zeros for root in read]
     return Place(Reading.GRADIENT, zeros([leaf.value for leaf in leaves], places))

@@ -1,5 +1,7 @@
 """Stages that treat the examples in another way: folded, mapped, moved, copied."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,73 +58,102 @@ def _(d, shape, depth):
     return mapped, out
 
 
+Move = Callable[[jax.Array], jax.Array]
+
+
+def _circle(n: int) -> np.ndarray:
+    return (np.arange(n) + 1) % n
+
+
+def _matrix(n: int) -> np.ndarray:
+    return np.eye(n)[_circle(n)]
+
+
+MOVES: dict[str, tuple[Move, Move]] = {
+    "roll": (lambda h: jnp.roll(h, 1, 0), lambda h: jnp.roll(h, -1, 0)),
+    "traced roll": (
+        lambda h: jnp.roll(h, jnp.int32(3), 0),
+        lambda h: jnp.roll(h, -jnp.int32(3), 0),
+    ),
+    "gather": (lambda h: h[_circle(len(h))], lambda h: h[np.argsort(_circle(len(h)))]),
+    "scatter": (
+        lambda h: jnp.zeros_like(h).at[_circle(len(h))].set(h),
+        lambda h: jnp.zeros_like(h).at[np.argsort(_circle(len(h)))].set(h),
+    ),
+    "product": (
+        lambda h: jnp.tensordot(_matrix(len(h)), h, 1),
+        lambda h: jnp.tensordot(_matrix(len(h)).T, h, 1),
+    ),
+    "flip": (lambda h: h[::-1], lambda h: jnp.flip(h, 0)),
+    "sort": (
+        lambda h: h[jnp.argsort(jnp.asarray(_circle(len(h))))],
+        lambda h: h[jnp.argsort(jnp.argsort(jnp.asarray(_circle(len(h)))))],
+    ),
+    "concat": (
+        lambda h: jnp.concatenate([h[1:], h[:1]]),
+        lambda h: jnp.concatenate([h[-1:], h[:-1]]),
+    ),
+}
+"""Ways to give the examples another order, and to put them back."""
+
+
 @STAGES.add("examples moved and put back")
 def _(d, shape, depth):
     run, out = stage(d, shape, depth)
-    way = d.pick(["roll", "gather", "scatter", "product", "flip", "traced roll", "sort", "concat"])
-    d.note(way)
+    there, back = d.pick_noted(MOVES)
 
     def moved(p, h):
-        n = len(h)
-        order = (np.arange(n) + 1) % n
-        back = np.argsort(order)
-        if way == "roll":
-            p, h = run(p, jnp.roll(h, 1, 0))
-            return p, jnp.roll(h, -1, 0)
-        if way == "gather":
-            p, h = run(p, h[order])
-            return p, h[back]
-        if way == "scatter":
-            p, h = run(p, jnp.zeros_like(h).at[order].set(h))
-            return p, jnp.zeros_like(h).at[back].set(h)
-        if way == "product":
-            matrix = np.eye(n)[order]
-            p, h = run(p, jnp.tensordot(matrix, h, 1))
-            return p, jnp.tensordot(matrix.T, h, 1)
-        if way == "flip":
-            p, h = run(p, h[::-1])
-            return p, jnp.flip(h, 0)
-        if way == "traced roll":
-            by = jnp.int32(3)
-            p, h = run(p, jnp.roll(h, by, 0))
-            return p, jnp.roll(h, -by, 0)
-        if way == "sort":
-            keys = jnp.asarray(order)
-            p, h = run(p, h[jnp.argsort(keys)])
-            return p, h[jnp.argsort(jnp.argsort(keys))]
-        p, h = run(p, jnp.concatenate([h[1:], h[:1]]))
-        return p, jnp.concatenate([h[-1:], h[:-1]])
+        p, h = run(p, there(h))
+        return p, back(h)
 
     return moved, out
+
+
+def _apart(h: jax.Array, count: int) -> jax.Array:
+    return h.reshape(-1, count, *h.shape[1:])
+
+
+COPIES: dict[str, tuple[Move, Move]] = {
+    "siamese": (
+        lambda h: jnp.concatenate([h, 0.5 * h]),
+        lambda h: h[: len(h) // 2] - 0.3 * h[len(h) // 2 :],
+    ),
+    "repeated": (
+        lambda h: jnp.stack([h, -0.7 * h], 1).reshape(-1, *h.shape[1:]),
+        lambda h: _apart(h, 2).sum(1),
+    ),
+    "padded": (
+        lambda h: jnp.pad(h, [(1, 2)] + [(0, 0)] * (h.ndim - 1)),
+        lambda h: h[1:-2],
+    ),
+    "identity": (lambda h: h, lambda h: jnp.einsum("nm,m...->n...", jnp.eye(len(h)), h)),
+    "unused half": (
+        lambda h: jnp.stack([h, jnp.cos(h)]).reshape(-1, *h.shape[1:]),
+        lambda h: h.reshape(2, -1, *h.shape[1:])[1],
+    ),
+}
+"""Ways to put copies of the examples beside them, and to take the results together."""
 
 
 @STAGES.add("examples beside copies of theirs")
 def _(d, shape, depth):
     run, out = stage(d, shape, depth)
-    way = d.pick(["siamese", "repeated", "padded", "split", "identity", "unused half"])
-    d.note(way)
+    there, back = d.pick_noted(COPIES)
 
     def doubled(p, h):
-        n = len(h)
-        if way == "siamese":
-            p, h = run(p, jnp.concatenate([h, 0.5 * h]))
-            return p, h[:n] - 0.3 * h[n:]
-        if way == "repeated":
-            by = jnp.asarray([[1.0], [-0.7]])
-            twice = (h.reshape(n, 1, -1) * by).reshape(2 * n, *h.shape[1:])
-            p, h = run(p, twice)
-            return p, h.reshape(n, 2, *out).sum(1)
-        if way == "padded":
-            p, h = run(p, jnp.pad(h, [(1, 2)] + [(0, 0)] * (h.ndim - 1)))
-            return p, h[1:-2]
-        if way == "split" and n > 1:
-            return p, jnp.concatenate([run(p, h[:1])[1], run(p, h[1:])[1]])
-        if way == "identity":
-            p, h = run(p, h)
-            return p, jnp.einsum("nm,m...->n...", jnp.eye(n), h)
-        if way == "unused half":
-            p, h = run(p, jnp.stack([h, jnp.cos(h)]).reshape(2 * n, *h.shape[1:]))
-            return p, h.reshape(2, n, *out)[1]
-        return run(p, h)
+        p, h = run(p, there(h))
+        return p, back(h)
 
     return doubled, out
+
+
+@STAGES.add("the first example by itself")
+def _(d, shape, depth):
+    run, out = stage(d, shape, depth)
+
+    def split(p, h):
+        if len(h) == 1:
+            return run(p, h)
+        return p, jnp.concatenate([run(p, h[:1])[1], run(p, h[1:])[1]])
+
+    return split, out

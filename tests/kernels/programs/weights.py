@@ -288,11 +288,7 @@ def _outer(d: Draft, shape: Shape, depth: int) -> Get | None:
     if len(shape) < 2:
         return None
     a, b = weight(d, shape[:1], depth), weight(d, shape[1:], 0)
-    ones = [1] * (len(shape) - 1)
-    return d.pick([
-        lambda p: jnp.tensordot(a(p), b(p), 0),
-        lambda p: a(p).reshape(-1, *ones) * b(p)[None],
-    ])
+    return lambda p: jnp.tensordot(a(p), b(p), 0)
 
 
 def _transposed(d: Draft, shape: Shape, depth: int) -> Get | None:

@@ -1,4 +1,4 @@
-"""Calls, checkpoints, branches, loops and derivatives of one's own: the kernel is the Jacobian's."""
+"""Calls, branches, loops and derivatives of one's own: the kernel is that of the Jacobian."""
 
 import jax
 import jax.numpy as jnp
@@ -116,9 +116,7 @@ def branch_by_the_example(p, x):
 
 @case
 def switch_by_the_example(p, x):
-    layers = [
-        lambda x, at=at: jnp.tanh(x @ p["stack"][at] + p["biases"][at]) for at in range(4)
-    ]
+    layers = [lambda x, at=at: jnp.tanh(x @ p["stack"][at] + p["biases"][at]) for at in range(4)]
 
     def of_one(x):
         return lax.switch(jnp.asarray(4 * jax.nn.sigmoid(x[0]), jnp.int32), layers, x) @ p["v"]
@@ -323,9 +321,7 @@ def _doubled(x, w):
     return x @ w
 
 
-_doubled.defjvp(
-    lambda at, moved: (at[0] @ at[1], 2 * (moved[0] @ at[1]) + 3 * (at[0] @ moved[1]))
-)
+_doubled.defjvp(lambda at, moved: (at[0] @ at[1], 2 * (moved[0] @ at[1]) + 3 * (at[0] @ moved[1])))
 
 
 @case

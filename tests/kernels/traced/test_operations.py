@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxntk.kernels.traced.contraction import arranged, outer_products
+from jaxntk.kernels.traced.contraction import arranged, gram_of, outer_products
 from jaxntk.kernels.traced.operations import GRADIENT_RULES, OneHot
 from tests.networks.tiny import assert_close
 
@@ -16,14 +16,12 @@ N = 3
 
 
 def _equation(function, name, *shapes):
-    (found,) = [
-        eqn for eqn in jax.make_jaxpr(function)(*shapes).eqns if eqn.primitive.name == name
-    ]
+    (found,) = [eqn for eqn in jax.make_jaxpr(function)(*shapes).eqns if eqn.primitive.name == name]
     return found
 
 
 def _hold_against_jax(name, function, which, data, weight):
-    """Checks the factor form of ``function(data, weight)``, whose operand ``which`` is the weight."""
+    """Checks the factor form of ``function(data, weight)``; operand ``which`` is the weight."""
 
     def ordered(data, weight):
         return function(data, weight) if which == 1 else function(weight, data)
@@ -37,6 +35,7 @@ def _hold_against_jax(name, function, which, data, weight):
         found = GRADIENT_RULES[name](eqn, which, data, ct)
         factors = found.factors()
         rows, columns, groups = found.size
+        n = len(data)
         if isinstance(factors.left, OneHot):
             assert factors.left.ids.shape == (len(data), groups, found.tokens)
             assert factors.left.length == rows
@@ -49,17 +48,19 @@ def _hold_against_jax(name, function, which, data, weight):
             return jax.vjp(partial(ordered, data), weight)[1](ct)[0]
 
         return (
+            gram_of(found, n, (n, n), "factorised", ct.dtype),
             arranged(found),
             factors.arrange(outer_products(factors)),
             flat(),
             jax.vmap(gradient)(data, ct),
         )
 
-    mine, multiplied, flat, wanted = jax.jit(compute)(data, weight, ct)
+    gram, mine, multiplied, flat, wanted = jax.jit(compute)(data, weight, ct)
     assert_close(mine, wanted, 1e-12)
     assert_close(multiplied, wanted, 1e-12)
     rows = np.asarray(wanted).reshape(len(data), -1)
     assert_close(flat @ flat.T, rows @ rows.T, 1e-12)
+    assert_close(gram, rows @ rows.T, 1e-12)
 
 
 def _normal(seed, *shape):
@@ -109,7 +110,9 @@ CONVOLUTIONS = {
     "patches, groups": _conv(
         (1, 4, 4, 4), (2, 2, 2, 6), stride=(2, 2), padding="VALID", feature_group_count=2
     ),
-    "patches, cropped": _conv((1, 7, 6, 2), (2, 2, 2, 3), stride=(2, 2), padding=[(-1, 0), (1, -1)]),
+    "patches, cropped": _conv(
+        (1, 7, 6, 2), (2, 2, 2, 3), stride=(2, 2), padding=[(-1, 0), (1, -1)]
+    ),
     "transposed": _conv((1, 3, 4, 2), (3, 3, 2, 4), lhs_dilation=(2, 3), padding=[(1, 2), (2, 0)]),
     "transposed, dilation, groups": _conv(
         (1, 3, 4, 4),
@@ -185,7 +188,9 @@ def test_look_ups(features, mode, dtype):
     ids = np.array([[0, 3, 3, 9], [-1, 1, 0, 4], [5, 5, 5, 2]])
     ids = np.abs(ids) if dtype == jnp.uint8 else ids
     table = _normal(2, 5, *features)
-    _hold_against_jax("gather", _look_up(features, mode), 0, jnp.asarray(ids[..., None], dtype), table)
+    _hold_against_jax(
+        "gather", _look_up(features, mode), 0, jnp.asarray(ids[..., None], dtype), table
+    )
 
 
 @pytest.mark.parametrize(

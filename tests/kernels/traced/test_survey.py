@@ -148,9 +148,12 @@ def test_outputs_that_are_a_parameter_are_a_use_of_it():
 
 def test_nothing_is_computed():
     def network(p, x):
-        return jax.pure_callback(
-            lambda x: pytest.fail("it was run"), jax.ShapeDtypeStruct(x.shape, x.dtype), x
-        ) @ p["w"]
+        return (
+            jax.pure_callback(
+                lambda x: pytest.fail("it was run"), jax.ShapeDtypeStruct(x.shape, x.dtype), x
+            )
+            @ p["w"]
+        )
 
     found, keys = _surveyed(network)
     assert found.reading(keys["w"]) is Reading.KERNEL
