@@ -17,7 +17,12 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Walks over traced programs, whose every step is a call, and which have no arrays to check.
-UNCHECKED = ("jaxntk.kernels.liveness", "jaxntk.kernels.traced_program")
+UNCHECKED = (
+    "jaxntk.kernels.liveness",
+    "jaxntk.kernels.traced_program",
+    # Flax annotates the fields of its layer by protocols that cannot be checked.
+    "jaxntk.networks.conv",
+)
 MODULES = [
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
     for path in (REPOSITORY / "jaxntk").rglob("*.py")

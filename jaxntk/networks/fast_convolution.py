@@ -1,31 +1,41 @@
-"""Any convolution, with a gradient of its input that is fast inside loops and branches on CPUs.
+"""Any convolution, with gradients that are fast inside loops and branches on CPUs.
 
 JAX writes the gradient of a convolution's input as a convolution whose kernel is described in
-another order of axes. Inside ``scan``, ``cond`` and ``switch`` XLA's CPU backend runs that form
-several times slower than outside (``benchmarks/convolution_rate.py``). Here the kernel is flipped
-and transposed first, which is the same sum.
+another order of axes, and that of its kernel as one whose window is as large as the images. Inside
+``scan``, ``cond`` and ``switch`` XLA's CPU backend runs these forms many times slower than outside
+(``benchmarks/switched_convolution.py``). Here the kernel is flipped and transposed first, and its
+gradient made of products over shifted slices of the images, which are the same sums.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
+
+from jaxntk.networks.conv_grads import ConvWindow, conv_weight_grad
+from jaxntk.networks.forward_mode import in_forward_mode
+from jaxntk.networks.gram_rules import GRAM_RULE
 
 
 def fast_convolution(params: Mapping[str, Any]) -> Callable[[Array, Array], Array]:
     """Returns ``(images, kernel) -> images``, a convolution with the fast gradient.
 
     Args:
-        params: those of the operation ``conv_general_dilated``; ``batch_group_count`` is 1.
+        params: those of the operation ``conv_general_dilated``, of a kind that :func:`is_fast`.
 
     Returns:
-        The convolution. Its kernel has the gradient that JAX has for it.
+        The convolution.
     """
-    convolve = partial(_convolve, params)
+
+    def convolve(x: Array, kernel: Array) -> Array:
+        # The derivative is that of the convolution, so that kernels may look inside.
+        return checkpoint_name(_convolve(params, x, kernel), GRAM_RULE)
+
     rule = jax.custom_vjp(convolve)
 
     def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -33,11 +43,83 @@ def fast_convolution(params: Mapping[str, Any]) -> Callable[[Array, Array], Arra
 
     def backward(saved: tuple[Array, Array], ct: Array) -> tuple[Array, Array]:
         x, kernel = saved
-        (kernel_ct,) = jax.linear_transpose(partial(convolve, x), kernel)(ct)
-        return _input_gradient(params, x.shape, kernel, ct).astype(x.dtype), kernel_ct
+
+        def by_library(x: Array, ct: Array) -> Array:
+            (kernel_ct,) = jax.linear_transpose(partial(_convolve, params, x), kernel)(ct)
+            return kernel_ct
+
+        by_slices = partial(_kernel_gradient, params, kernel.shape)
+        kernel_ct = lax.platform_dependent(x, ct, cpu=by_slices, default=by_library)
+        return (
+            _input_gradient(params, x.shape, kernel, ct).astype(x.dtype),
+            kernel_ct.astype(kernel.dtype),
+        )
 
     rule.defvjp(forward, backward)
     return rule
+
+
+def is_fast(params: Mapping[str, Any]) -> bool:
+    """Tells whether a convolution is of a kind that :func:`fast_convolution` knows."""
+    return params["batch_group_count"] == 1 and len(params["window_strides"]) > 0
+
+
+def conv_general_dilated(
+    lhs: Array,
+    rhs: Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> Array:
+    """``jax.lax.conv_general_dilated``, with a gradient that is fast inside loops and branches.
+
+    Args:
+        lhs: images.
+        rhs: kernel.
+        window_strides: as there, like all that follow.
+        padding: as there.
+        lhs_dilation: as there.
+        rhs_dilation: as there.
+        dimension_numbers: as there.
+        feature_group_count: as there.
+        batch_group_count: as there.
+        precision: as there.
+        preferred_element_type: as there.
+
+    Returns:
+        Images. JAX has no forward mode through it outside of
+        :func:`jaxntk.networks.forward_mode.forward_mode`.
+
+    Example:
+        >>> x, kernel = jnp.ones((1, 3, 3, 1)), jnp.ones((2, 2, 1, 1))
+        >>> numbers = ("NHWC", "HWIO", "NHWC")
+        >>> conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers)[0, :, :, 0]
+        Array([[4., 4.],
+               [4., 4.]], dtype=float32)
+    """
+    options = {
+        "window_strides": window_strides,
+        "padding": padding,
+        "lhs_dilation": lhs_dilation,
+        "rhs_dilation": rhs_dilation,
+        "dimension_numbers": dimension_numbers,
+        "feature_group_count": feature_group_count,
+        "batch_group_count": batch_group_count,
+        "precision": precision,
+        "preferred_element_type": preferred_element_type,
+    }
+    if in_forward_mode() or not is_fast(options):
+        return lax.conv_general_dilated(lhs, rhs, **options)
+    # JAX itself puts the options into the form that the operation has.
+    program = jax.make_jaxpr(partial(lax.conv_general_dilated, **options))(lhs, rhs)
+    (eqn,) = program.eqns
+    return fast_convolution(eqn.params)(lhs, rhs)
 
 
 def _convolve(params: Mapping[str, Any], x: Array, kernel: Array) -> Array:
@@ -85,6 +167,28 @@ def _input_gradient(
         precision=params["precision"],
     )
     order = (lhs[0], *lhs[2:], lhs[1])
+    return grad.transpose(*(order.index(axis) for axis in range(len(order))))
+
+
+def _kernel_gradient(
+    params: Mapping[str, Any], shape: tuple[int, ...], x: Array, ct: Array
+) -> Array:
+    """Returns the kernel's gradient as products over shifted slices of the images."""
+    lhs, rhs, out = params["dimension_numbers"]
+    images = x.transpose(lhs[0], *lhs[2:], lhs[1])
+    if set(params["lhs_dilation"]) - {1}:
+        gaps = [(0, 0, 0), *((0, 0, step - 1) for step in params["lhs_dilation"]), (0, 0, 0)]
+        images = lax.pad(images, jnp.zeros((), x.dtype), gaps)
+    outs = ct.transpose(out[0], *out[2:], out[1])
+    window = ConvWindow(
+        tuple(shape[axis] for axis in rhs[2:]),
+        tuple(params["window_strides"]),
+        tuple(map(tuple, params["padding"])),
+        tuple(params["rhs_dilation"]),
+        params["feature_group_count"],
+    )
+    grad = conv_weight_grad(images, outs, window)
+    order = (*rhs[2:], rhs[1], rhs[0])
     return grad.transpose(*(order.index(axis) for axis in range(len(order))))
 
 

@@ -61,7 +61,8 @@ def normal(spread: float) -> nn.initializers.Initializer:
 def _uniform_kernel(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
     # Rounded at each step as variance_scaling(1 / 3, "fan_in", "uniform") does.
     variance = np.asarray(1 / 3 / math.prod(shape[:-1]), dtype)
-    return draw_row(_uniform, key, shape, dtype, -1.0, 1.0, np.sqrt(3 * variance))
+    scale = np.asarray(np.sqrt(3 * variance))
+    return draw_row(_uniform, key, shape, dtype, -1.0, 1.0, scale)
 
 
 def _normal_kernel(gain: float) -> nn.initializers.Initializer:

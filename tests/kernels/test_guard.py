@@ -198,7 +198,7 @@ def test_dropout_left_on_is_refused_and_passes_when_off(name, method):
             outputs="trace",
             method=method,
         )
-    if method == "auto":
+    if method == "auto" and name != "dropout of attention":
         assert_exact(lambda p, x: apply_fn(p, x, deterministic=True), params, x)
 
 
@@ -222,7 +222,10 @@ def _only_backward(p, x):
 COUPLED = {
     "batch normalisation by hand": (_normalised, "outputs that are other ones in a batch"),
     "statistics held constant": (_constant_statistics, "outputs that are other ones in a batch"),
-    "contrastive logits": (lambda p, x: (x @ p) @ (x @ p).T, "outputs"),
+    "contrastive logits": (
+        lambda p, x: (x @ p) @ (x @ p).T,
+        "5 outputs an example in a batch of 5, and 1 alone",
+    ),
     "softmax over the batch": (lambda p, x: jax.nn.softmax(x @ p, axis=0), "outputs"),
     "a share of the batch": (lambda p, x: jnp.tanh(x @ p) / len(x), "outputs"),
     "another order": (lambda p, x: (x @ p)[::-1], "outputs"),

@@ -108,8 +108,10 @@ def _result(eqn: Any, var: Any, most: _Taint) -> _Taint:
 def _from_the_end(eqn: Any) -> bool:
     """Tells whether an operation finds the negative ones among numbers of entries, as indexing."""
     last: Any = eqn.invars[-1]
-    zero = isinstance(last, jax_core.Literal) and jnp.ndim(last.val) == 0 and last.val == 0
-    return eqn.primitive.name == "lt" and zero and jnp.issubdtype(last.aval.dtype, jnp.integer)
+    if eqn.primitive.name != "lt" or not isinstance(last, jax_core.Literal):
+        return False
+    zero = jnp.ndim(last.val) == 0 and bool(last.val == 0)
+    return zero and jnp.issubdtype(last.aval.dtype, jnp.integer)
 
 
 def _fits(program: Any, eqn: Any) -> bool:

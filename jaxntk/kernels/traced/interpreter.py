@@ -19,7 +19,7 @@ from jax.extend import core as jax_core
 from jaxntk.kernels.traced.kinds import INLINED, inner_program, plain
 from jaxntk.kernels.traced.taps import Options, Site, pushed, site_of, tap
 from jaxntk.kernels.traced.weights import Constant, Data, Node, Value, derived_node
-from jaxntk.networks.fast_convolution import fast_convolution
+from jaxntk.networks.fast_convolution import fast_convolution, is_fast
 
 Where = tuple[Any, ...]
 """The way to an operation: numbers of operations, and of branches, from the outside in."""
@@ -187,7 +187,7 @@ Rule = Callable[[Interpreter, Any, list[Value], Where], list[Value]]
 
 def binder(eqn: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """Returns the function that applies an operation to its operands."""
-    if eqn.primitive.name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
+    if eqn.primitive.name == "conv_general_dilated" and is_fast(eqn.params):
         # Equal, and not slow on the way back inside a loop.
         fast = fast_convolution(eqn.params)
         return lambda values: [fast(*map(jnp.asarray, values))]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxntk.kernels.traced.kinds import plain
 
@@ -58,4 +59,5 @@ def trace_example(function: Function, entering: list[Any], others: Any, x: Any) 
 
     closed = jax.make_jaxpr(one)(entering, others, example)
     jaxpr, consts = plain(closed)
+    consts = [jnp.asarray(c) if isinstance(c, np.ndarray) else c for c in consts]
     return Program(jaxpr, consts, len(entering), len(jax.tree.leaves(others)))

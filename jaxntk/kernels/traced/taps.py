@@ -97,7 +97,7 @@ class Site:
     shapes: tuple[tuple[int, ...], ...]
 
 
-def site_of(eqn: Any, bind: Any, inputs: Sequence[Value]) -> tuple[Site, list[Array], list[Any]]:
+def site_of(eqn: Any, bind: Any, inputs: Sequence[Value]) -> tuple[Site, list[Any], list[Any]]:
     """Returns the site that an operation is, its data, and the leaves of its weights."""
     nodes = [value for value in inputs if isinstance(value, Node)]
     data, kinds = [], []

@@ -39,7 +39,7 @@ def random_program(seed: int, layers: int = 5) -> Program:
     x, encode, shape = _inputs(d)
     chain = []
     for _ in range(d.upto(max(1, min(3, layers - 1)))):
-        run, shape = stage(d, shape, depth=d.upto(3, 0))
+        run, shape = stage(d, shape, depth=d.upto(min(layers, 3), 0))
         chain.append(run)
     last, shape = _readout(d, shape)
     if not d.known():

@@ -165,7 +165,7 @@ FOOLING.simple(
 )
 
 
-@FOOLING.add("layers: a cell of Flax in a loop of Flax, over stacked layers")
+@FOOLING.add("layers: stacked ones of Flax in its loop, and a cell in another")
 def _():
     class Net(nn.Module):
         @nn.compact
