@@ -23,7 +23,6 @@
 
 # %%
 import time
-import warnings
 
 import flax.linen as nn
 import jax
@@ -34,12 +33,10 @@ import numpy as np
 from jaxntk.data.batches import standardize
 from jaxntk.data.images import load_images
 from jaxntk.kernels import (
-    MethodFallback,
     NtkSettings,
     check_model,
     empirical_ntk,
     estimate_memory,
-    gram_coverage,
     plan_ntk,
 )
 
@@ -76,9 +73,9 @@ print(gram_NxN.shape, gram_NxN.dtype)
 # ## Which outputs
 #
 # There is no default: `sum` is what LGA and TE-NAS read, `trace` adds the kernels of the single
-# outputs, `class_balanced` leaves out the mean of the logits, which softmax does not see, and
-# `full` keeps all pairs of outputs. They are different matrices, tied by
-# `class_balanced = trace - sum / C`.
+# outputs, `mean` is `trace / C` (what neural-tangents calls the trace), `class_balanced` leaves out
+# the mean of the logits, which softmax does not see, and `full` keeps all pairs of outputs. They
+# are different matrices, tied by `class_balanced = trace - sum / C`.
 
 # %%
 grams = {
@@ -99,21 +96,25 @@ figure.suptitle("The kernel of 60 digits, sorted by class", fontsize=10)
 plt.show()
 
 # %% [markdown]
-# ## Which method
+# ## What will be done
 #
-# `auto` takes the Gram rules where a layer has one: the kernel is then the gradient with respect to
-# a matrix of zeros beside each weight, from one forward and one backward pass. A parameter without
-# a rule is named, and its part of the kernel comes from per-example gradients. That is exact too.
+# The function is traced, and each parameter is followed through the program to where it meets data.
+# There its kernel is read off on the way back: the kernel is the gradient with respect to a matrix
+# of zeros beside each weight, from one forward and one backward pass. `plan_ntk` says how,
+# beforehand: by forming the gradients of the examples (`materialised`), by inner products of
+# activations and of cotangents (`factorised`), whichever is cheaper, or, where a parameter is used
+# more than once, by adding its gradients up over the uses (`collected`). All of it is exact.
 
 # %%
-print(gram_coverage(apply_fn, params, x))
+print(plan_ntk(apply_fn, params, x, NtkSettings("sum")))
 
 
 class WithPositions(nn.Module):
     @nn.compact
     def __call__(self, x):
-        x = x + self.param("positions", nn.initializers.normal(0.1), (1, *x.shape[1:]))
-        return Cnn()(x)
+        positions = self.param("positions", nn.initializers.normal(0.1), (1, *x.shape[1:]))
+        cnn = Cnn()
+        return cnn(x + positions) - cnn(x - positions)
 
 
 positioned = WithPositions()
@@ -124,15 +125,17 @@ def apply_positioned(params, x):
     return positioned.apply({"params": params}, x)
 
 
-print(plan_ntk(apply_positioned, more, x, NtkSettings("sum")))
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    with_positions = empirical_ntk(apply_positioned, more, x, outputs="sum")
-print([str(each.message) for each in caught if each.category is MethodFallback])
+plan = plan_ntk(apply_positioned, more, x, NtkSettings("sum"))
+print(plan)
+print(f"{plan.share('collected'):.0%} of the parameters are collected")
+slow = empirical_ntk(apply_positioned, more, x, outputs="sum", method="per_example_gradients")
+fast = empirical_ntk(apply_positioned, more, x, outputs="sum")
+np.testing.assert_allclose(fast, slow, rtol=1e-3, atol=1e-3 * float(slow.max()))
 
 # %% [markdown]
-# `check_model` tells whether a network has a kernel at all. Batch statistics make an image's output
-# depend on the others; the message says what to do.
+# The first time that `empirical_ntk` meets a function it checks it: the kernel of three examples
+# against their Jacobian, and whether examples interact. `check_model` does only that. Batch
+# statistics make an image's output depend on the others; the message says what to do.
 
 
 # %%
@@ -163,7 +166,8 @@ print("the exact, dear kernel of a batch:", exact.shape)
 # ## What it costs
 #
 # The memory is estimated from shapes alone, before anything is compiled; a tile bounds it. Times
-# are those of the machine that runs this notebook; `benchmarks/` has the measured comparisons.
+# are those of the machine that runs this notebook, the best of ten, and of a network so small that
+# methods hardly differ; `benchmarks/zoo.py` compares them on larger ones.
 
 # %%
 methods = ("gram", "per_example_gradients")
@@ -177,9 +181,12 @@ for method in methods:
         estimate = estimate_memory(kernel, params, x[:n])
         compiled = jax.jit(kernel).lower(params, x[:n]).compile()
         jax.block_until_ready(compiled(params, x[:n]))
-        start = time.perf_counter()
-        jax.block_until_ready(compiled(params, x[:n]))
-        cost[method, n] = time.perf_counter() - start
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            jax.block_until_ready(compiled(params, x[:n]))
+            times.append(time.perf_counter() - start)
+        cost[method, n] = min(times)
         print(f"{method:22} n = {n:2}  {cost[method, n] * 1e3:6.1f} ms  {estimate}")
 
 tiled = empirical_ntk(apply_fn, params, x, outputs="sum", tile=20)

@@ -179,7 +179,7 @@ def network_places(apply_fn: ApplyFn, params: Params, x: Any) -> Places:
     places = {}
     for key, path in enumerate(function.paths):
         reading = found.reading(key)
-        if reading is Reading.GRADIENT:
+        if reading not in (None, Reading.KERNEL):
             raise InputError(
                 "network", f"{'/'.join(path)}, {found.why_gradient(key)}", "use it once"
             )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from jaxntk.kernels.parameters import Path
 from jaxntk.kernels.traced.contraction import Route, choose
+from jaxntk.kernels.traced.joined import joined_route
 from jaxntk.kernels.traced.survey import Survey
 from jaxntk.kernels.traced.taps import Reading
 
@@ -13,11 +14,13 @@ class ParameterPlan(NamedTuple):
     """How the kernel of one parameter will be computed.
 
     Args:
-        way: ``factorised`` or ``materialised``, where it is used; ``collected``: gradients of each
-            example are added up over its uses, and multiplied at the end; ``unused``.
+        way: ``factorised`` or ``materialised``, where it is used; the same after ``joined,`` where
+            the factors of its uses are contracted together, at the end; ``collected`` where the
+            gradients of each example are added up over its uses, and multiplied at the end;
+            ``unused``.
         operations: the operations that use it.
         size: its number of entries.
-        reason: why it is collected; else empty.
+        reason: why it is joined or collected; else empty.
     """
 
     way: str
@@ -40,9 +43,11 @@ class NtkPlan(NamedTuple):
     count: int
 
     def share(self, *ways: str) -> float:
-        """Returns the share of the parameters, by size, that go one of some ways."""
+        """Returns the share of the parameters, by size, whose way names one of some."""
         sizes = [each.size for each in self.parameters.values() if each.way != "unused"]
-        some = sum(each.size for each in self.parameters.values() if each.way in ways)
+        some = sum(
+            each.size for each in self.parameters.values() if any(way in each.way for way in ways)
+        )
         return some / max(sum(sizes), 1)
 
     def __str__(self) -> str:
@@ -53,7 +58,7 @@ class NtkPlan(NamedTuple):
         for path, each in self.parameters.items():
             reason = f" ({each.reason})" if each.reason else ""
             used = ", ".join(dict.fromkeys(each.operations))
-            line = f"  {'/'.join(path):<{width}}  {each.size:>9,}  {each.way:<12}  {used}{reason}"
+            line = f"  {'/'.join(path):<{width}}  {each.size:>9,}  {each.way:<20}  {used}{reason}"
             lines.append(line.rstrip())
         return "\n".join(lines)
 
@@ -86,6 +91,9 @@ def gram_plan(
         reading = found.reading(key)
         if reading is None:
             plans[path] = ParameterPlan("unused", (), size, "")
+        elif reading is Reading.FACTORS:
+            way = "joined, " + joined_route(found.factors(key), shape[0], shape[1:], route)
+            plans[path] = ParameterPlan(way, operations, size, found.why_gradient(key))
         elif reading is Reading.GRADIENT:
             plans[path] = ParameterPlan("collected", operations, size, found.why_gradient(key))
         else:

@@ -26,8 +26,6 @@ change sign by rounding.
 The input gradient of a convolution is written as a plain convolution with the flipped kernel and
 its weight gradient as contractions over shifted slices: XLA's CPU backend runs automatic
 differentiation's own convolution gradients far slower inside ``scan`` and ``switch`` than outside.
-
-:mod:`jaxntk.networks.tap` reads a kernel off a layer that computes its output in its own way.
 """
 
 import math

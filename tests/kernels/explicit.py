@@ -53,3 +53,18 @@ def assert_exact(function, params, x, *, outputs="trace", tolerance=1e-10, **set
     wanted = combined(full_kernel(jacobians(function, params, x)), outputs)
     got = empirical_ntk(function, params, x, outputs=outputs, **settings)
     assert_close(got, wanted, tolerance)
+
+
+class Case:
+    """A function, its Jacobian and its full kernel, computed once."""
+
+    def __init__(self, apply_fn, params, x):
+        self.apply_fn, self.params, self.x = apply_fn, params, x
+        self.rows = jacobians(self.apply_fn, self.params, self.x)
+        self.full = full_kernel(self.rows)
+
+    def kernel(self, outputs):
+        return combined(self.full, outputs)
+
+    def ntk(self, x1, x2=None, **settings):
+        return empirical_ntk(self.apply_fn, self.params, x1, x2, **settings)

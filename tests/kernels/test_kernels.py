@@ -7,8 +7,7 @@ import pytest
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
-from jaxntk.kernels.outputs import check_outputs
-from jaxntk.kernels.parameters import Places, enters_lga, predicate, select
+from jaxntk.kernels.parameters import Places, enters_lga, select
 from jaxntk.networks.nasbench201 import BatchNormMode, init_variables
 from jaxntk.studies.scoring import KernelSettings, compile_kernel, kernel_places, layer_kernel_fn
 from tests.networks import tiny
@@ -173,16 +172,6 @@ def test_images_that_cannot_be_halved_twice_are_refused(shape):
     settings = KernelSettings(batch_norm="frozen", dtype="float64")
     with pytest.raises(InputError, match=r"^x: got shape .*multiples of 4"):
         compile_kernel(tiny.network(), settings, tiny.images(shape))
-
-
-def test_unknown_outputs_are_refused():
-    with pytest.raises(InputError, match=r"^outputs: got 'mean'; choose from trace"):
-        check_outputs("mean")
-
-
-def test_unknown_parameters_are_refused():
-    with pytest.raises(InputError, match=r"^parameters: got 'lgaa'.*did you mean 'lga'"):
-        predicate("lgaa")
 
 
 def test_a_rule_that_no_path_satisfies_is_refused():

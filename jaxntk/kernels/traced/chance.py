@@ -107,11 +107,11 @@ def _result(eqn: Any, var: Any, most: _Taint) -> _Taint:
 
 def _from_the_end(eqn: Any) -> bool:
     """Tells whether an operation finds the negative ones among numbers of entries, as indexing."""
-    last: Any = eqn.invars[-1]
+    last = eqn.invars[-1]
     if eqn.primitive.name != "lt" or not isinstance(last, jax_core.Literal):
         return False
     zero = jnp.ndim(last.val) == 0 and bool(last.val == 0)
-    return zero and jnp.issubdtype(last.aval.dtype, jnp.integer)
+    return zero and jnp.issubdtype(jnp.result_type(last.val), jnp.integer)
 
 
 def _fits(program: Any, eqn: Any) -> bool:

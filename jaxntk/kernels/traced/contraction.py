@@ -32,6 +32,9 @@ from jaxntk.kernels.traced.operations import Factors, Gradients, OneHot
 from jaxntk.networks.gram_rules import Gram, gram_block
 from jaxntk.networks.precision import matmul_precision
 
+Halves = tuple[Array | OneHot, ...]
+"""Left and right of :class:`~.operations.Factors`, (n, groups, tokens, ..) each."""
+
 Route = Literal["auto", "factorised", "materialised"]
 
 HELD_NUMBER = 8
@@ -98,7 +101,7 @@ def gram_of(
         The block.
     """
     if choose(gradients, n, shape, route) == "factorised":
-        return factorised_gram(gradients.factors(), n, shape).astype(dtype)
+        return factorised_gram(gradients.factors()[:2], n, shape).astype(dtype)
     if gradients.flat is not None:
         return gram_block(gradients.flat().astype(dtype), shape)
     return gram_block(outer_products(gradients.factors()).reshape(n, -1).astype(dtype), shape)
@@ -157,18 +160,33 @@ def outer_products(factors: Factors) -> Array:
     return jnp.einsum("ngtr,ngtc->ngrc", left, right, precision=matmul_precision())
 
 
-def factorised_gram(factors: Factors, n: int, shape: tuple[int, int]) -> Gram:
-    """Returns the inner products without forming a gradient, a few rows at a time."""
+def factorised_gram(
+    factors: Halves, n: int, shape: tuple[int, int], other: Halves | None = None
+) -> Gram:
+    """Returns the inner products without forming a gradient, a few rows at a time.
+
+    Args:
+        factors: left and right, in either order, of the rows.
+        n: examples.
+        shape: of the block, as for :func:`gram_of`.
+        other: of the columns, in the same order; None for the same.
+
+    Returns:
+        The block.
+    """
     rows, columns = shape
     first, last = (0, 0) if rows == columns == n else (0, rows)
-    left, right = _part(factors, last, columns), _part(factors, first, rows)
-    groups, tokens = factors.right.shape[1:3]
-    each = columns * groups * tokens**2
+    left = _part(factors if other is None else other, last, columns)
+    right = _part(factors, first, rows)
+    groups, tokens = _tokens(right)
+    each = columns * groups * tokens * _tokens(left)[1]
     at_once = _divisor(rows, max(1, NUMBERS_AT_ONCE // max(each, 1)))
 
-    def few(some: tuple[Array | OneHot, Array]) -> Array:
+    def few(some: Halves) -> Array:
         a_dots, b_dots = dots(some[0], left[0]), dots(some[1], left[1])
-        return jnp.sum(a_dots.astype(b_dots.dtype) * b_dots, axis=(2, 3, 4))
+        # Where both are rows of an identity matrix, their products are zeros and ones.
+        dtype = jnp.promote_types(a_dots.dtype, b_dots.dtype)
+        return jnp.sum(a_dots.astype(dtype) * b_dots.astype(dtype), axis=(2, 3, 4))
 
     if at_once == rows:
         return few(right)
@@ -196,11 +214,20 @@ def dots(left: Array | OneHot, right: Array | OneHot) -> Array:
     return jnp.einsum("ngtr,mgsr->nmgts", left, right, precision=matmul_precision())
 
 
-def _part(factors: Factors, start: int, length: int) -> tuple[Array | OneHot, Array]:
-    stop, left = start + length, factors.left
-    if isinstance(left, OneHot):
-        return OneHot(left.ids[start:stop], left.length), factors.right[start:stop]
-    return left[start:stop], factors.right[start:stop]
+def _part(factors: Halves, start: int, length: int) -> Halves:
+    return tuple(
+        OneHot(half.ids[start : start + length], half.length)
+        if isinstance(half, OneHot)
+        else half[start : start + length]
+        for half in factors
+    )
+
+
+def _tokens(part: Halves) -> tuple[int, int]:
+    """Returns the groups and tokens of factors."""
+    dense = next(half for half in part if not isinstance(half, OneHot))
+    groups, tokens = dense.shape[1:3]
+    return groups, tokens
 
 
 def _split(part: Array | OneHot, at_once: int) -> Array | OneHot:

@@ -145,9 +145,11 @@ def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) ->
     ]
     depth = run.loops + (length != 1)
     avals = [var.aval for var in body.outvars]
+    # Each step reads factors of its own.
+    inside = {at: zeros for at, zeros in run.joined.items() if at[1][: len(where)] == where}
 
-    def steps(carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
-        moving = iter(carry)
+    def steps(carry: list[Any], taken: tuple[Any, Any]) -> tuple[list[Any], list[Any]]:
+        moving, (xs, places) = iter(carry), taken
         inner_carry = [
             value if kept else _arrive(kind, next(moving), _keys([*inputs]), depth)
             for value, kept, kind in zip(start, same, kinds, strict=True)
@@ -155,13 +157,15 @@ def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) ->
         inner_slices = [
             _slice_of(value, x, depth, length) for value, x in zip(slices, xs, strict=True)
         ]
-        before, run.loops = run.loops, depth
+        before = run.loops, run.steps, run.joined
+        run.loops, run.steps = depth, (*run.steps, length)
+        run.joined = {**run.joined, **dict(zip(inside, places, strict=True))}
         outs = run.run(program, [*fixed, *inner_carry, *inner_slices], where)
         leaving = [
             None if at < carried and same[at] else _leave(run, *each, (*where, "out", at))
             for at, each in enumerate(zip(outs, ends, avals, strict=True))
         ]
-        run.loops = before
+        run.loops, run.steps, run.joined = before
         return [each for each, kept in zip(leaving, same, strict=False) if not kept], leaving[
             carried:
         ]
@@ -175,7 +179,8 @@ def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) ->
     ]
     xs = [_whole(run, value) for value in slices]
     options = {name: eqn.params[name] for name in ("reverse", "unroll")}
-    last, collected = lax.scan(steps, init, xs, length=length, **options)
+    taken = (xs, list(inside.values()))
+    last, collected = lax.scan(steps, init, taken, length=length, **options)
     moved, keys = iter(last), _keys(inputs)
     results = [
         value if kept else _arrive(kind, next(moved), keys, run.loops)

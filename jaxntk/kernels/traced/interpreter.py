@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax.extend import core as jax_core
 
 from jaxntk.kernels.traced.kinds import INLINED, inner_program, plain
-from jaxntk.kernels.traced.taps import Options, Site, pushed, site_of, tap
-from jaxntk.kernels.traced.weights import Constant, Data, Node, Value, derived_node
+from jaxntk.kernels.traced.taps import Options, Place, Reading, Site, pushed, site_of, tap
+from jaxntk.kernels.traced.weights import Constant, Data, Node, Root, Value, derived_node
 from jaxntk.networks.fast_convolution import fast_convolution, is_fast
 
 Where = tuple[Any, ...]
@@ -29,8 +29,16 @@ Where = tuple[Any, ...]
 class Observer(Protocol):
     """What is told of the sites and of the values made of weights that a program has."""
 
-    def site(self, site: Site, where: Where, loops: int, data: list[Any], outs: list[Any]) -> None:
-        """Is told of a site, how many loops of several steps are around it, and its arrays."""
+    def site(
+        self,
+        site: Site,
+        where: Where,
+        loops: int,
+        steps: tuple[int, ...],
+        data: list[Any],
+        outs: list[Any],
+    ) -> None:
+        """Is told of a site, the loops around it (of several steps; lengths of all), its arrays."""
 
     def push(self, node: Node) -> None:
         """Is told that a value made of weights enters or leaves a loop or branch as one array."""
@@ -44,6 +52,11 @@ class Interpreter:
         tag: a zero of the example, which makes data of what depends on no example.
         observer: what is told of sites.
         rules: the operations that are entered.
+
+    Attributes:
+        loops: how many loops of several steps are around what runs.
+        steps: the lengths of all loops around it, from the outside in.
+        joined: by parameter and site, the place of the factors that are read there.
     """
 
     def __init__(
@@ -58,6 +71,8 @@ class Interpreter:
         self.observer = observer
         self.rules = rules
         self.loops = 0
+        self.steps: tuple[int, ...] = ()
+        self.joined: dict[tuple[int, Where], tuple[Any, Any]] = {}
 
     def run(self, program: Any, inputs: Sequence[Value], where: Where = ()) -> list[Value]:
         """Runs a program.
@@ -112,10 +127,17 @@ class Interpreter:
         outs = self._own(eqn, bind([value.value for value in inputs]))
         site, data, leaves = site_of(eqn, bind, inputs)
         if self.observer is not None:
-            self.observer.site(site, where, self.loops, data, outs)
+            self.observer.site(site, where, self.loops, self.steps, data, outs)
         if self.options is not None:
-            outs = tap(site, outs, data, leaves, self.options)
+            places = [self._place(root, where) for root in site.roots]
+            outs = tap(site, outs, data, leaves, self.options, places)
         return [Data(out) for out in outs]
+
+    def _place(self, root: Root, where: Where) -> Any:
+        """Returns where a root is read off at a site."""
+        if root.place is None or root.place.reading is not Reading.FACTORS:
+            return root.place
+        return Place(Reading.FACTORS, self.joined[root.keys[0], where])
 
     def _own(self, eqn: Any, outs: Sequence[Any]) -> list[Any]:
         """Gives each example results of its own."""
@@ -135,7 +157,7 @@ class Interpreter:
         site, data, leaves = site_of(identity, bind, [value, tagged])
         outs = list(bind([value.value, self.tag]))
         if self.observer is not None:
-            self.observer.site(site, where, self.loops, data, outs)
+            self.observer.site(site, where, self.loops, self.steps, data, outs)
         if self.options is not None:
             outs = tap(site, outs, data, leaves, self.options)
         return outs[0]

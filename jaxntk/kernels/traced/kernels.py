@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxntk.kernels.parameters import Places
 from jaxntk.kernels.traced.contraction import Route
 from jaxntk.kernels.traced.control_flow import CONTROL_FLOW
 from jaxntk.kernels.traced.interpreter import Interpreter
+from jaxntk.kernels.traced.joined import joined_gram
 from jaxntk.kernels.traced.program import Program
 from jaxntk.kernels.traced.survey import Survey, interpret
 from jaxntk.kernels.traced.taps import Options, Place, Reading
@@ -147,7 +148,7 @@ class Kernels:
     def _readings(self, norms: bool) -> dict[int, Reading]:
         """Returns how each parameter that reaches the outputs is read off."""
         found = {key: self.found.reading(key) for key in range(self.program.entering)}
-        instead = {Reading.KERNEL: Reading.NORM} if norms else {}
+        instead = {Reading.KERNEL: Reading.NORM, Reading.FACTORS: Reading.GRADIENT} if norms else {}
         return {key: instead.get(kind, kind) for key, kind in found.items() if kind}
 
     def _passes(
@@ -158,31 +159,54 @@ class Kernels:
         entering = list(arrays[: self.program.entering])
         others = list(arrays[self.program.entering :])
         readings, n = self._readings(shape is None), len(x[0])
-        shared, own = {}, {}
+        zeros = self._places(readings, entering, n, shape)
+        outputs = partial(self._outputs, readings, entering, others, x)
+        primal, pull_back = jax.vjp(outputs, zeros)
+        wanted = (n, n) if shape is None else shape
+
+        def kernels(cts: Array) -> ParameterKernels:
+            (found,) = pull_back(jnp.broadcast_to(cts, primal.shape).astype(primal.dtype))
+            read = dict(found.shared)
+            for key, each in found.own.items():
+                flat = each.reshape(n, -1)
+                if shape is not None:
+                    read[key] = gram_block(flat, shape)
+                elif readings[key] is Reading.GRADIENT:
+                    read[key] = jnp.square(flat).sum(axis=1)
+                else:
+                    read[key] = flat
+            for key, pairs in found.joined.items():
+                shapes = [factors for factors, _ in self.found.factors(key)]
+                uses = list(zip(shapes, pairs, strict=True))
+                read[key] = joined_gram(uses, n, wanted, self.route, self.dtype)
+            return read
+
+        empty = dict.fromkeys([*zeros.own, *zeros.joined], jnp.zeros(wanted, self.dtype))
+        return kernels, {**zeros.shared, **empty}
+
+    def _places(
+        self,
+        readings: Mapping[int, Reading],
+        entering: Sequence[Any],
+        n: int,
+        shape: tuple[int, int] | None,
+    ) -> "_Zeros":
+        """Returns the zeros whose cotangents are what is read off."""
+        zeros = _Zeros({}, {}, {})
         for key, reading in readings.items():
             leading = self.found.leading(key)
             if reading is Reading.KERNEL:
                 assert shape is not None
-                shared[key] = jnp.zeros((*leading, *shape), self.dtype)
+                zeros.shared[key] = jnp.zeros((*leading, *shape), self.dtype)
+            elif reading is Reading.FACTORS:
+                zeros.joined[key] = [
+                    tuple(jnp.zeros((n, *each.shape[1:]), self.dtype) for each in pair)
+                    for _, pair in self.found.factors(key)
+                ]
             else:
                 size = leading if reading is Reading.NORM else jnp.shape(entering[key])
-                own[key] = jnp.zeros((n, *size), self.dtype)
-        outputs = partial(self._outputs, readings, entering, others, x)
-        primal, pull_back = jax.vjp(outputs, shared, own)
-
-        def kernels(cts: Array) -> ParameterKernels:
-            read, each = pull_back(jnp.broadcast_to(cts, primal.shape).astype(primal.dtype))
-            for key, found in each.items():
-                gradients = readings[key] is Reading.GRADIENT
-                flat = found.reshape(n, -1)
-                if shape is not None:
-                    read[key] = gram_block(flat, shape)
-                else:
-                    read[key] = jnp.square(flat).sum(axis=1) if gradients else flat
-            return read
-
-        wanted = (n, n) if shape is None else shape
-        return kernels, {**shared, **{key: jnp.zeros(wanted, self.dtype) for key in own}}
+                zeros.own[key] = jnp.zeros((n, *size), self.dtype)
+        return zeros
 
     def _outputs(
         self,
@@ -190,17 +214,40 @@ class Kernels:
         entering: Sequence[Any],
         others: Sequence[Any],
         x: Sequence[Array],
-        shared: Mapping[int, Array],
-        own: Mapping[int, Array],
+        zeros: "_Zeros",
     ) -> Array:
         """Returns the outputs of a batch, with places behind whatever uses a parameter."""
 
-        def one(own: Mapping[int, Array], example: Sequence[Array], tag: Array) -> Array:
+        def one(
+            own: dict[int, Array], joined: dict[int, Any], example: Sequence[Array], tag: Array
+        ) -> Array:
+            given = {**zeros.shared, **own}
             places = {
-                key: Place(reading, {**shared, **own}[key]) for key, reading in readings.items()
+                key: Place(reading, given.get(key))  # of factors, each site has its own
+                for key, reading in readings.items()
             }
             roots = [Root((key,), value, places.get(key)) for key, value in enumerate(entering)]
             interpreter = Interpreter(Options(self.route, self.dtype), tag, None, CONTROL_FLOW)
+            interpreter.joined = {
+                (key, where): pair
+                for key, pairs in joined.items()
+                for where, pair in zip(self.found.uses[key], pairs, strict=True)
+            }
             return interpret(self.program, interpreter, roots, others, example)
 
-        return jax.vmap(one)(dict(own), list(x), jnp.zeros(len(x[0]), jnp.float32))
+        tags = jnp.zeros(len(x[0]), jnp.float32)
+        return jax.vmap(one)(zeros.own, zeros.joined, list(x), tags)
+
+
+class _Zeros(NamedTuple):
+    """Places by the number of their parameter.
+
+    Args:
+        shared: of kernels, the same for all examples.
+        own: of norms and gradients, (n, ...).
+        joined: of factors, a pair for each use.
+    """
+
+    shared: dict[int, Array]
+    own: dict[int, Array]
+    joined: dict[int, list[tuple[Array, ...]]]

@@ -3,9 +3,11 @@
 A parameter's kernel is read off where it is used (``KERNEL``) if it is used once, outside of loops
 whose every step has it, and reaches its use without becoming an array of another level. Branches of
 which only one runs count as one use. Otherwise its gradients are collected for each example
-(``GRADIENT``), which is right whatever happens to it, and holds n copies of it.
+(``GRADIENT``), which is right whatever happens to it, and holds n copies of it; or, where its uses
+have factors that are no larger, these are (``FACTORS``).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 
 from jaxntk.kernels.traced.control_flow import CONTROL_FLOW
 from jaxntk.kernels.traced.interpreter import Interpreter, Where
+from jaxntk.kernels.traced.joined import FactorShape, factor_shape
 from jaxntk.kernels.traced.operations import Gradients
 from jaxntk.kernels.traced.program import Program
 from jaxntk.kernels.traced.taps import Reading, Site, factored
@@ -32,6 +35,8 @@ class Use:
         leading: lengths of the loops that took the parameter apart.
         alone: whether it is the parameter itself, or a slice of it, that was followed there.
         gradients: the factor form of its gradients there, if they have one.
+        steps: lengths of all loops around it.
+        factors: the shape of that form, if it may be joined with that of other uses.
     """
 
     operation: str
@@ -40,6 +45,8 @@ class Use:
     leading: tuple[int, ...]
     alone: bool
     gradients: Gradients | None
+    steps: tuple[int, ...]
+    factors: FactorShape | None
 
 
 @dataclass
@@ -54,11 +61,20 @@ class Survey:
     uses: dict[int, dict[Where, Use]] = field(default_factory=dict)
     pushed: set[int] = field(default_factory=set)
 
-    def site(self, site: Site, where: Where, loops: int, data: list[Any], outs: list[Any]) -> None:
+    def site(
+        self,
+        site: Site,
+        where: Where,
+        loops: int,
+        steps: tuple[int, ...],
+        data: list[Any],
+        outs: list[Any],
+    ) -> None:
         """Notes a site for each of its roots."""
         one = [jnp.expand_dims(each, 0) for each in data]
         cts = [jnp.expand_dims(each, 0) for each in outs]
         gradients = factored(site, one, cts)
+        factors = factor_shape(site, gradients)
         for root in site.roots:
             for key in root.keys:
                 use = Use(
@@ -68,6 +84,8 @@ class Survey:
                     root.leading,
                     not root.derived,
                     gradients,
+                    steps,
+                    factors,
                 )
                 # By the way to it, as JAX may trace the body of a loop twice.
                 self.uses.setdefault(key, {})[where] = use
@@ -85,13 +103,40 @@ class Survey:
         plain = key not in self.pushed and all(use.alone and not use.looped for use in uses)
         alike = len({use.leading for use in uses}) == 1
         once = all(_exclusive(a.where, b.where) for at, a in enumerate(uses) for b in uses[:at])
-        return Reading.KERNEL if plain and alike and once else Reading.GRADIENT
+        if plain and alike and once:
+            return Reading.KERNEL
+        return Reading.FACTORS if self._may_join(key) else Reading.GRADIENT
+
+    def _may_join(self, key: int) -> bool:
+        """Tells whether the factors of all uses of a parameter are there, and are not too large."""
+        uses = list(self.uses[key].values())
+        if key in self.pushed or not all(use.alone and not use.leading for use in uses):
+            return False
+        shapes = [use.factors for use in uses if use.factors is not None]
+        if len(shapes) < len(uses):
+            return False
+        # Of every step of a loop: what is held, against what would be added up.
+        times = [math.prod(use.steps) for use in uses]
+        entries = (shapes[0].length or shapes[0].left[-1]) * shapes[0].right[-1]
+        held = sum(t * shape.numbers for t, shape in zip(times, shapes, strict=True))
+        return held <= sum(times) * entries
 
     def leading(self, key: int) -> tuple[int, ...]:
         """Returns the lengths of the loops that take a parameter apart before it is read."""
         if self.reading(key) is not Reading.KERNEL:
             return ()
         return next(iter(self.uses[key].values())).leading
+
+    def factors(self, key: int) -> list[tuple[FactorShape, tuple[Any, ...]]]:
+        """Returns the factors of all uses of a parameter, as shapes of one example."""
+        return [
+            (
+                use.factors,
+                tuple(jax.ShapeDtypeStruct((1, *use.steps, *s), jnp.float32) for s in both),
+            )
+            for use in self.uses[key].values()
+            if use.factors is not None and (both := use.factors[:2])
+        ]
 
     def why_gradient(self, key: int) -> str:
         """Says why the kernel of a parameter is not read off where it is used."""

@@ -7,7 +7,8 @@ from,
 * ``KERNEL``: the inner products of the root's gradients, for all examples of the batch;
 * ``NORM``: their diagonal alone, the squared norm of each example's gradient;
 * ``GRADIENT``: the root's gradient, for each example: they add up over the places where a root is
-  used, as autodiff adds cotangents up.
+  used, as autodiff adds cotangents up;
+* ``FACTORS``: the factors of the root's gradient at this site, for each example (:mod:`.joined`).
 
 Under ``jax.vmap`` over examples the backward pass calls a function with a batching rule of its own
 (``custom_vmap``), which is how it sees all examples at once.
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxntk.kernels.traced.contraction import Route, arranged, gram_of, square_norms
-from jaxntk.kernels.traced.operations import GRADIENT_RULES, Gradients
+from jaxntk.kernels.traced.operations import GRADIENT_RULES, Gradients, OneHot
 from jaxntk.kernels.traced.weights import (
     Layout,
     Node,
@@ -42,6 +43,7 @@ class Reading(Enum):
     KERNEL = "kernel"
     NORM = "norm"
     GRADIENT = "gradient"
+    FACTORS = "factors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,8 @@ class Place:
     Args:
         reading: what is read.
         zeros: for a kernel (rows, columns), the same for all examples; for norms one number and
-            for gradients the shape of the root, an own one for each example.
+            for gradients the shape of the root, an own one for each example; for factors two
+            arrays at each site, which the interpreter knows.
     """
 
     reading: Reading
@@ -138,10 +141,15 @@ def _single(positions: dict[Root, list[int]]) -> bool:
 
 
 def tap(
-    site: Site, outs: list[Array], data: list[Array], leaves: list[Any], options: Options
+    site: Site,
+    outs: list[Array],
+    data: list[Any],
+    leaves: list[Any],
+    options: Options,
+    places: Sequence[Place] | None = None,
 ) -> list[Array]:
-    """Returns the results of a site unchanged, with its places behind them."""
-    places = [root.place for root in site.roots]
+    """Returns the results of a site unchanged, with places behind them, by default its roots'."""
+    places = [root.place for root in site.roots] if places is None else places
     real = [at for at, out in enumerate(outs) if jnp.issubdtype(out.dtype, jnp.inexact)]
     if not real:
         return outs
@@ -175,7 +183,7 @@ def _reader(
     @jax.custom_batching.custom_vmap
     def read(data: Any, leaves: Any, cts: Any, zeros: Any) -> list[Array]:
         # Never run, as programs are always run under vmap; it tells the shapes.
-        return [jnp.zeros_like(each) for each in zeros]
+        return jax.tree.map(jnp.zeros_like, zeros)
 
     @read.def_vmap
     def read_batch(size: int, batched: Any, data: Any, leaves: Any, cts: Any, zeros: Any) -> Any:
@@ -185,10 +193,14 @@ def _reader(
         full_cts = [_full(a, b, size) for a, b in zip(cts, batched[2], strict=True)]
         batch = _Batch(site, size, full, leaves, full_cts, real, options)
         result = [
-            batch.read(at, reading, place.shape)
+            batch.factors if reading is Reading.FACTORS else batch.read(at, reading, place.shape)
             for at, (reading, place) in enumerate(zip(readings, zeros, strict=True))
         ]
-        return result, [reading is not Reading.KERNEL for reading in readings]
+        own = [
+            jax.tree.map(lambda _, own=reading is not Reading.KERNEL: own, place)
+            for reading, place in zip(readings, zeros, strict=True)
+        ]
+        return result, own
 
     return read
 
@@ -199,7 +211,7 @@ class _Batch:
 
     site: Site
     size: int
-    data: list[Array]
+    data: list[Any]
     leaves: list[Any]
     cts: list[Array]
     real: tuple[int, ...]
@@ -225,6 +237,14 @@ class _Batch:
         dtype = self.options.dtype
         narrow = [_narrow(each, dtype) for each in self.data]
         return factored(self.site, narrow, [_narrow(each, dtype) for each in self.cts])
+
+    @property
+    def factors(self) -> tuple[Array, Array]:
+        """The factors of the only root, as two arrays."""
+        assert self.found is not None
+        left, right, _ = self.found.factors()
+        left = left.ids if isinstance(left, OneHot) else left
+        return left[:, 0].astype(self.options.dtype), right[:, 0].astype(self.options.dtype)
 
     @cached_property
     def scale(self) -> Array:
@@ -254,7 +274,7 @@ def _full(array: Array, batched: bool, size: int) -> Array:
     return array if batched else jnp.broadcast_to(array, (size, *jnp.shape(array)))
 
 
-def factored(site: Site, data: list[Array], cts: list[Array]) -> Gradients | None:
+def factored(site: Site, data: list[Any], cts: list[Array]) -> Gradients | None:
     """Returns the factor form of the gradients, if there is one for what the site is."""
     rule = GRADIENT_RULES.get(site.eqn.primitive.name)
     whole = site.layout is not None and site.layout.isometric
