@@ -13,7 +13,7 @@ from jaxntk.networks.autoformer import AutoFormer, block_sizes, logits
 from jaxntk.networks.vit import init_params
 from jaxntk.networks.vit_layers import attention, draw_weights, patches
 from jaxntk.networks.vit_plain import own_params, plain_logits
-from jaxntk.spaces.autoformer import Sizes, Space, decode, encode, from_string
+from jaxntk.spaces.autoformer import Sizes, Space, decode, encode, extremes, from_string
 from tests.networks import tiny
 
 OWN = Space((6, 12), (1, 2, 3), (2, 3), (2.0, 3.5), head_dim=None)

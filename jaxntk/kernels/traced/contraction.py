@@ -178,14 +178,13 @@ def factorised_gram(
     first, last = (0, 0) if rows == columns == n else (0, rows)
     left = _part(factors if other is None else other, last, columns)
     right = _part(factors, first, rows)
-    groups, tokens = _tokens(right)
-    each = columns * groups * tokens * _tokens(left)[1]
+    dense = _dense(right)
+    (groups, tokens), dtype = dense.shape[1:3], dense.dtype
+    each = columns * groups * tokens * _dense(left).shape[2]
     at_once = _divisor(rows, max(1, NUMBERS_AT_ONCE // max(each, 1)))
 
     def few(some: Halves) -> Array:
         a_dots, b_dots = dots(some[0], left[0]), dots(some[1], left[1])
-        # Where both are rows of an identity matrix, their products are zeros and ones.
-        dtype = jnp.promote_types(a_dots.dtype, b_dots.dtype)
         return jnp.sum(a_dots.astype(dtype) * b_dots.astype(dtype), axis=(2, 3, 4))
 
     if at_once == rows:
@@ -223,11 +222,9 @@ def _part(factors: Halves, start: int, length: int) -> Halves:
     )
 
 
-def _tokens(part: Halves) -> tuple[int, int]:
-    """Returns the groups and tokens of factors."""
-    dense = next(half for half in part if not isinstance(half, OneHot))
-    groups, tokens = dense.shape[1:3]
-    return groups, tokens
+def _dense(part: Halves) -> Array:
+    """Returns a half that is an array."""
+    return next(half for half in part if not isinstance(half, OneHot))
 
 
 def _split(part: Array | OneHot, at_once: int) -> Array | OneHot:

@@ -16,7 +16,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -69,12 +68,13 @@ def factor_shape(site: Site, gradients: Gradients | None) -> FactorShape | None:
     turned = _turned(site)
     if turned is None or gradients.size[2] != 1:
         return None
-    left, right, _ = jax.eval_shape(lambda: gradients.factors()._replace(arrange=None))
-    length = left.length if isinstance(left, OneHot) else None
-    shape = (left.ids if isinstance(left, OneHot) else left).shape[2:]
-    if gradients.size[0] * gradients.size[1] != math.prod(site.shapes[0]):
+    rows, columns, _ = gradients.size
+    if rows * columns != math.prod(site.shapes[0]):
         return None
-    return FactorShape(tuple(shape), tuple(right.shape[2:]), length, (axis + turned) % 2 == 1)
+    looked_up = site.eqn.primitive.name == "gather"
+    left = (gradients.tokens,) if looked_up else (gradients.tokens, rows)
+    swapped = (axis + turned) % 2 == 1
+    return FactorShape(left, (gradients.tokens, columns), rows if looked_up else None, swapped)
 
 
 def _row_axis(site: Site) -> int | None:

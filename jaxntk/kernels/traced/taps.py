@@ -177,11 +177,11 @@ def tap(
 
 def _reader(
     site: Site, readings: tuple[Reading, ...], real: tuple[int, ...], options: Options
-) -> Callable[..., list[Array]]:
+) -> Callable[..., list[Any]]:
     """Returns ``(data, leaves, cotangents, places) -> cotangents of the places``."""
 
     @jax.custom_batching.custom_vmap
-    def read(data: Any, leaves: Any, cts: Any, zeros: Any) -> list[Array]:
+    def read(data: Any, leaves: Any, cts: Any, zeros: Any) -> list[Any]:
         # Never run, as programs are always run under vmap; it tells the shapes.
         return jax.tree.map(jnp.zeros_like, zeros)
 

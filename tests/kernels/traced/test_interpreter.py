@@ -18,7 +18,7 @@ class Seen:
     def __init__(self):
         self.sites, self.pushed = [], []
 
-    def site(self, site, where, loops, data, outs):
+    def site(self, site, where, loops, steps, data, outs):
         self.sites.append((site.eqn.primitive.name, loops, len(site.roots), where))
 
     def push(self, node):

@@ -100,8 +100,8 @@ def nested(params, x):
 FUNCTIONS = {
     "tied": (
         tied,
-        {"words": (7, 3), "mix": (3, 3)},
-        lambda: jnp.arange(20).reshape(5, 4) ** 2 % 7,
+        {"words": (30, 3), "mix": (3, 3)},
+        lambda: jnp.arange(20).reshape(5, 4) ** 2 % 30,
         {("words",)},
     ),
     "recurrent": (
