@@ -25,6 +25,19 @@ class InputError(ValueError):
         super().__init__(" ".join(line.split()))
 
 
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What code raises on a function that it does not know how to take apart."""
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Returns a suggestion to append to an error line, or nothing.
 

@@ -2,11 +2,12 @@
 
 from jaxntk.kernels.arguments import NtkSettings
 from jaxntk.kernels.check import ModelCheck, check_model
+from jaxntk.kernels.compiled import clear_caches
 from jaxntk.kernels.empirical import empirical_ntk, plan_ntk
 from jaxntk.kernels.fisher import FisherSpectrum, fisher_spectrum
 from jaxntk.kernels.gradients import gradient_dots, per_example_norms
 from jaxntk.kernels.gram import gram_kernels
-from jaxntk.kernels.guard import MethodFallback, ZeroKernel
+from jaxntk.kernels.guard import MethodFallback, NonFiniteKernel, ZeroKernel
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.linearized import linearized
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, largest_tile
@@ -20,12 +21,14 @@ __all__ = [
     "MemoryEstimate",
     "MethodFallback",
     "ModelCheck",
+    "NonFiniteKernel",
     "NtkPlan",
     "NtkSettings",
     "ParameterPlan",
     "RidgePrediction",
     "ZeroKernel",
     "check_model",
+    "clear_caches",
     "empirical_nngp",
     "empirical_ntk",
     "estimate_memory",

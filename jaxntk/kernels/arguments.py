@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.function import refuse_non_arrays
@@ -72,7 +73,8 @@ def check_arguments(settings: NtkSettings, x1: Any, x2: Any) -> None:
     for argument, choices in (("method", Method), ("examples", Examples)):
         check_choice(argument, getattr(settings, argument), get_args(choices))
     tile = settings.tile
-    if tile is not None and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
+    whole = isinstance(tile, int | np.integer) and not isinstance(tile, bool)
+    if tile is not None and (not whole or tile < 1):
         raise InputError("tile", repr(tile), "give a whole number from 1, or None for all at once")
     _check_batch("x1", x1)
     if x2 is not None:

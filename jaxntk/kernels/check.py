@@ -17,13 +17,10 @@ from jaxtyping import Array, Float
 from jaxntk.errors import InputError
 from jaxntk.kernels.arguments import NtkSettings, check_arguments, examples_of
 from jaxntk.kernels.function import Function, example_program, function_of
-from jaxntk.kernels.guard import check_kernels
+from jaxntk.kernels.guard import EXAMPLES, check_kernels, refuse_dice, warn_of_verdict
 from jaxntk.kernels.outputs import flat_outputs, output_count
 from jaxntk.kernels.plan import NtkPlan, gram_plan
 from jaxntk.kernels.traced.survey import survey
-
-EXAMPLES = 3
-"""Examples that a check looks at."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +93,11 @@ def check_model(
         )
         raise InputError("apply_fn", "outputs that depend on the other examples", cure)
     frozen = _apart_alone(function, few, together) > tolerance * scale
-    program = example_program(function, few)
+    program = example_program(function, few, count)
     n = examples_of(few)
     if not frozen or not frozen_statistics:
-        check_kernels(function, program, few, gram=True)
+        refuse_dice(program)
+        warn_of_verdict(check_kernels(function, program, few, gram=True), "auto")
     sizes = [int(np.size(leaf)) for leaf in function.entering]
     plan = gram_plan(survey(program), function.paths, sizes, count, (n, n, n), "auto")
     return ModelCheck(count, plan, frozen)

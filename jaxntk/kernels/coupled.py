@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from jaxntk.kernels.function import kernel_dtype
 from jaxntk.kernels.layer_kernels import LayerKernels, Rows, assemble, inner_products, zero_kernels
@@ -30,7 +30,7 @@ ROWS_AT_ONCE = 4
 def coupled_kernels(
     apply_fn: ApplyFn,
     params: Any,
-    x: Shaped[Array, "n ..."],
+    x: Any,
     places: Places,
     *,
     outputs: Outputs,
@@ -41,7 +41,7 @@ def coupled_kernels(
     Args:
         apply_fn: ``(params, x) -> outputs (n, ...)``.
         params: the parameters.
-        x: the inputs.
+        x: the inputs, an array or a tree.
         places: the parameters that enter.
         outputs: see :mod:`jaxntk.kernels.outputs`; all but ``sum`` are C times dearer.
         tile: rows of the Jacobian held at once, twice; None holds all n once. Tiles recompute rows.
@@ -54,7 +54,7 @@ def coupled_kernels(
     Raises:
         InputError: an unknown ``outputs``.
     """
-    flat = by_path(params)
+    flat, n = by_path(params), len(jax.tree.leaves(x)[0])
 
     def out(chosen: dict[Path, Array]) -> Array:
         return flat_outputs(apply_fn)(with_leaves(params, chosen), x)
@@ -67,11 +67,11 @@ def coupled_kernels(
         each = len(weights)
 
         def row(index: Array) -> dict[Path, Array]:
-            one_hot = jnp.arange(len(x), dtype=jnp.int32) == index // each
+            one_hot = jnp.arange(n, dtype=jnp.int32) == index // each
             combination = weights[index % each]
             return pull_back(one_hot.astype(primal.dtype)[:, None] * combination[None, :])[0]
 
-        return _from_rows(row, len(x) * each, (tile or len(x)) * each, places, dtype)
+        return _from_rows(row, n * each, (tile or n) * each, places, dtype)
 
     if outputs == "full" or basis.count == 1:
         return kernels(basis.all())
@@ -79,7 +79,7 @@ def coupled_kernels(
     def add_output(sums: LayerKernels, number: Array) -> tuple[LayerKernels, None]:
         return jax.tree.map(jnp.add, sums, kernels(basis.at(number)[None, :])), None
 
-    zeros = zero_kernels(places, (len(x), len(x)), dtype)
+    zeros = zero_kernels(places, (n, n), dtype)
     return lax.scan(add_output, zeros, jnp.arange(basis.count, dtype=jnp.int32))[0]
 
 

@@ -17,7 +17,6 @@ All are exact and tested against an explicit float64 Jacobian. ``gram`` follows 
 through the traced function (:mod:`jaxntk.kernels.traced`).
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, cast
 
@@ -27,11 +26,20 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from jaxntk.errors import FAILURES, InputError
 from jaxntk.kernels.arguments import Examples, Method, NtkSettings, check_arguments, examples_of
+from jaxntk.kernels.compiled import compiled_once
 from jaxntk.kernels.coupled import coupled_kernels
 from jaxntk.kernels.fingerprint import array_key, fingerprint
 from jaxntk.kernels.function import Function, example_program, function_of
-from jaxntk.kernels.guard import Verdict, check_kernels, warn_of_verdict, warn_of_zeros
+from jaxntk.kernels.guard import (
+    Verdict,
+    check_kernels,
+    refuse_dice,
+    warn_of_failure,
+    warn_of_values,
+    warn_of_verdict,
+)
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.neural_tangents import (
     NEURAL_TANGENTS_METHODS,
@@ -47,11 +55,6 @@ from jaxntk.kernels.traced.kernels import Kernels
 from jaxntk.kernels.traced.program import Program
 from jaxntk.kernels.traced.survey import run_program, survey
 from jaxntk.networks.precision import at_precision
-
-REMEMBERED = 128
-"""Compiled kernels that are kept for further calls."""
-
-_compiled: OrderedDict[Hashable, Any] = OrderedDict()
 
 
 def empirical_ntk(
@@ -130,15 +133,15 @@ def empirical_ntk(
         count = output_count(function.outputs, function.entering, x1)
         combinations(settings.outputs, count, function.dtype)
         if settings.by_batch:
-            return _of_batches(function, settings, x1, x2, count, matmul_precision)
-        return _of_examples(function, settings, x1, x2, check, matmul_precision)
+            return _of_batches(function, settings, x1, x2, count, check, matmul_precision)
+        return _of_examples(function, settings, x1, x2, count, check, matmul_precision)
 
 
 def plan_ntk(
     apply_fn: Callable[..., Any],
     params: Any,
     x1: Any,
-    settings: NtkSettings,
+    settings: NtkSettings | str,
     *,
     state: Any = None,
     pick: Callable[[Any], Any] | None = None,
@@ -149,7 +152,7 @@ def plan_ntk(
         apply_fn: as in :func:`empirical_ntk`.
         params: the parameters or their shapes.
         x1: a batch of inputs or its shape.
-        settings: the kernel wanted.
+        settings: the kernel wanted, or its outputs alone.
         state: as in :func:`empirical_ntk`.
         pick: as in :func:`empirical_ntk`.
 
@@ -159,16 +162,23 @@ def plan_ntk(
     Raises:
         InputError: as :func:`empirical_ntk`.
     """
+    settings = NtkSettings(settings) if isinstance(settings, str) else settings
     check_arguments(settings, x1, None)
     function = function_of(apply_fn, params, state, settings.parameters, pick)
     count = output_count(function.outputs, function.entering, x1)
     if settings.by_batch or settings.method == "per_example_gradients":
         method = "coupled" if settings.examples == "coupled" else str(settings.method)
         return NtkPlan(method, {}, count)
-    program = example_program(function, x1)
+    program = example_program(function, x1, count)
     sizes = [int(np.size(leaf)) for leaf in function.entering]
     n = settings.tile or examples_of(x1)
-    return gram_plan(survey(program), function.paths, sizes, count, (n, n, n), settings.route)
+    try:
+        found = survey(program)
+    except FAILURES as error:
+        got = f"a function that the Gram rules do not know ({type(error).__name__}: {error})"
+        cure = "take method='auto', which then takes per-example gradients, and report it"
+        raise InputError("apply_fn", got, cure) from error
+    return gram_plan(found, function.paths, sizes, count, (n, n, n), settings.route)
 
 
 class Checked(NamedTuple):
@@ -188,7 +198,15 @@ class Checked(NamedTuple):
 
 
 def checked_program(
-    function: Function, x1: Any, x2: Any, check: bool, precision: str, *, gram: bool = True
+    function: Function,
+    x1: Any,
+    x2: Any,
+    check: bool,
+    precision: str,
+    *,
+    count: int | None = None,
+    gram: bool = True,
+    norms: bool = False,
 ) -> Checked:
     """Traces a function of one example, and checks it the first time that it is met.
 
@@ -198,7 +216,9 @@ def checked_program(
         x2: those that give the columns, or None.
         check: whether to check.
         precision: of products.
+        count: outputs of one example; None to find out.
         gram: whether the Gram rules are to be checked, too.
+        norms: whether they give norms alone.
 
     Returns:
         The program and what was found.
@@ -206,56 +226,60 @@ def checked_program(
     Raises:
         InputError: examples that interact, or chance.
     """
-    program = example_program(function, x1)
+    program = example_program(function, x1, count)
+    if check:
+        refuse_dice(program)
     arrays = [*function.entering, *jax.tree.leaves((function.others, function.state))]
     rows = jax.tree.leaves(x1)
     columns = None if x2 is None else jax.tree.leaves(x2)
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in rows)
-    key = (fingerprint(program.jaxpr), str(function.dtype), shapes, precision)
+    parts = (program.entering, program.others)
+    key = (fingerprint(program.jaxpr), parts, str(function.dtype), shapes, precision)
     inputs = (list(program.consts), arrays, rows, columns)
     if not check or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inputs)):
         return Checked(program, key, inputs, None)
+    # One program of an example may belong to several functions of a batch.
+    batch = fingerprint(jax.make_jaxpr(function.outputs)(function.entering, x1))
     verdict = compiled_once(
-        ("verdict", gram, *key), lambda: check_kernels(function, program, x1, gram=gram)
+        ("verdict", gram, norms, batch, *key),
+        lambda: check_kernels(function, program, x1, gram=gram, norms=norms),
+        keep=lambda verdict: verdict.compared,
     )
     return Checked(program, key, inputs, verdict)
 
 
 def _of_examples(
-    function: Function, settings: NtkSettings, x1: Any, x2: Any, check: bool, precision: str
+    function: Function,
+    settings: NtkSettings,
+    x1: Any,
+    x2: Any,
+    count: int,
+    check: bool,
+    precision: str,
 ) -> Array:
     """Returns the kernel by a method that takes examples by themselves."""
     gram = settings.method in ("auto", "gram")
-    checked = checked_program(function, x1, x2, check, precision, gram=gram)
+    checked = checked_program(function, x1, x2, check, precision, count=count, gram=gram)
     method = "gram" if gram else str(settings.method)
     if checked.verdict is not None and gram:
         method = warn_of_verdict(checked.verdict, str(settings.method))
-    key = ("kernel", method, settings.outputs, settings.tile, settings.route, *checked.key)
-    compiled = compiled_once(
-        key, lambda: _kernel_program(checked.program, function.dtype, settings, method)
-    )
-    kernel = compiled(*checked.inputs)
+
+    def run(method: str) -> Array:
+        key = ("kernel", method, settings.outputs, settings.tile, settings.route, *checked.key)
+        dtype = function.dtype
+        make = lambda: _kernel_program(checked.program, dtype, settings, method)  # noqa: E731
+        return compiled_once(key, make)(*checked.inputs)
+
+    try:
+        kernel = run(method)
+    except FAILURES as error:
+        # The function has been traced before: it is the rules that do not know it.
+        if method != "gram" or isinstance(error, InputError | jax.errors.JaxRuntimeError):
+            raise
+        kernel = run(warn_of_failure(error, str(settings.method)))
     if check:
-        warn_of_zeros(kernel)
+        warn_of_values(kernel)
     return kernel
-
-
-def compiled_once(key: Hashable, make: Callable[[], Any]) -> Any:
-    """Returns what was made for a key before, or makes it.
-
-    Args:
-        key: of a program.
-        make: compiles it.
-
-    Returns:
-        What ``make`` returned for this key.
-    """
-    if key not in _compiled:
-        _compiled[key] = make()
-        while len(_compiled) > REMEMBERED:
-            _compiled.popitem(last=False)
-    _compiled.move_to_end(key)
-    return _compiled[key]
 
 
 def _kernel_program(
@@ -319,16 +343,27 @@ def _split_outputs(
 
 
 def _of_batches(
-    function: Function, settings: NtkSettings, x1: Any, x2: Any, count: int, precision: str
+    function: Function,
+    settings: NtkSettings,
+    x1: Any,
+    x2: Any,
+    count: int,
+    check: bool,
+    precision: str,
 ) -> Array:
     """Returns the kernel by a method that takes the function as it is, batch by batch."""
     traced = [
         jax.make_jaxpr(function.call)(function.entering, function.others, function.state, x)
         for x in (x1, x1 if x2 is None else x2)
     ]
+    if check:
+        others = len(jax.tree.leaves((function.others, function.state)))
+        refuse_dice(Program(traced[0].jaxpr, (), len(function.entering), others))
     known = tuple((fingerprint(each), *map(array_key, each.consts)) for each in traced)
     method = "auto" if settings.method == "auto" else str(settings.method)
-    key = ("batches", method, settings.outputs, settings.examples, settings.tile, known, precision)
+    tree = jax.tree.structure((function.entering, function.others, function.state, x1))
+    wanted = (method, settings.outputs, settings.examples, settings.tile)
+    key = ("batches", *wanted, known, tree, precision)
     dtype = function.dtype
     call = function.call
 
@@ -339,15 +374,15 @@ def _of_batches(
                 return call(entering, others, state, x)
 
             places = Places(dict.fromkeys(named_paths(entering), ()))
-            wanted = cast(Outputs, settings.outputs)
+            outs = cast(Outputs, settings.outputs)
             if settings.method in NEURAL_TANGENTS_METHODS:
                 name = cast(NeuralTangentsMethod, settings.method)
                 coupled = settings.examples == "coupled"
                 return neural_tangents_kernel(
-                    outputs, entering, x1, x2, places, outputs=wanted, method=name, coupled=coupled
+                    outputs, entering, x1, x2, places, outputs=outs, method=name, coupled=coupled
                 )
             kernels = coupled_kernels(
-                outputs, entering, x1, places, outputs=wanted, tile=settings.tile
+                outputs, entering, x1, places, outputs=outs, tile=settings.tile
             )
             rows = jax.tree.leaves(x1)
             return _split_outputs(total(kernels).astype(dtype), settings, count, rows, None)

@@ -25,9 +25,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.arguments import examples_of
+from jaxntk.kernels.arguments import NtkSettings, check_arguments, examples_of
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.function import function_of
+from jaxntk.kernels.outputs import output_count
 from jaxntk.kernels.parameters import ParameterChoice
 from jaxntk.validity import Status
 
@@ -83,7 +84,11 @@ def fisher_spectrum(
         >>> found.eigenvalues.tolist(), found.trace
         ([1.0, 0.25], 1.25)
     """
+    check_arguments(NtkSettings("full", parameters=parameters), x, None)
+    if "outputs" in options:
+        raise InputError("outputs", repr(options["outputs"]), "leave it out: all logits enter")
     logits = function_of(apply_fn, params, state, parameters, pick)
+    output_count(logits.outputs, logits.entering, x)
     shape = jax.eval_shape(logits.outputs, logits.entering, x).shape
     if len(shape) < 2 or shape[-1] < 2:
         cure = "give a function of at least two logits an example, on the last axis"

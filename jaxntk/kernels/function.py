@@ -5,6 +5,7 @@ The tree of parameters is taken apart once and put together again as it was, wha
 empty nodes. Leaves that do not enter are held constant.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxntk.errors import InputError
+from jaxntk.errors import FAILURES, InputError
 from jaxntk.kernels.outputs import output_count
 from jaxntk.kernels.parameters import (
     ParameterChoice,
@@ -119,12 +120,13 @@ def function_of(
     )
 
 
-def example_program(function: Function, x: Any) -> Program:
+def example_program(function: Function, x: Any, count: int | None = None) -> Program:
     """Traces a user's function of one example.
 
     Args:
         function: the function.
         x: a batch or its shape.
+        count: outputs of one example in that batch; None to find out.
 
     Returns:
         The program of one example.
@@ -142,7 +144,7 @@ def example_program(function: Function, x: Any) -> Program:
         program = trace_example(call, function.entering, rest, x)
     except InputError:
         raise
-    except (TypeError, ValueError) as error:
+    except FAILURES as error:
         cure = (
             "let it take any number of examples, as gradients are those of single examples; or "
             "give examples='coupled'"
@@ -153,7 +155,7 @@ def example_program(function: Function, x: Any) -> Program:
             f"({type(error).__name__}: {''.join(why)[:120]})"
         )
         raise InputError("apply_fn", got, cure) from error
-    count = output_count(function.outputs, function.entering, x)
+    count = output_count(function.outputs, function.entering, x) if count is None else count
     if program.count != count:
         n = jax.tree.leaves(x)[0].shape[0]
         got = f"{count} outputs an example in a batch of {n}, and {program.count} alone"
@@ -209,7 +211,8 @@ def refuse_non_arrays(argument: str, tree: Any) -> None:
 
 def _refuse_statistics(params: Any, paths: Sequence[Path], chosen: Mapping[Path, Any]) -> None:
     """Raises where statistics of batches would enter as if they were trained."""
-    found = [path for path in chosen if STATISTICS & set(path)]
+    # A flat dictionary joins the names on the way by dots or slashes, or has tuples of them.
+    found = [path for path in chosen if STATISTICS & set(re.split(r"\W+", "/".join(path)))]
     if not found and isinstance(params, Mapping) and "params" in params:
         found = [path for path in chosen if path[0] != "params"]
     inside = set(paths)
@@ -226,4 +229,5 @@ def _refuse_statistics(params: Any, paths: Sequence[Path], chosen: Mapping[Path,
             "give the trained parameters alone (variables['params'], nnx.split(net, nnx.Param, "
             "...)) and the rest as state=, or say by parameters= which paths enter"
         )
-        raise InputError("params", f"{'/'.join(found[0])}, a statistic of batches", cure)
+        got = f"{'/'.join(found[0])}, which looks like a statistic of batches"
+        raise InputError("params", got, cure)

@@ -19,17 +19,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.arguments import NtkSettings, check_arguments
-from jaxntk.kernels.empirical import checked_program, compiled_once, empirical_ntk
+from jaxntk.kernels.compiled import compiled_once
+from jaxntk.kernels.empirical import checked_program, empirical_ntk
 from jaxntk.kernels.function import function_of
+from jaxntk.kernels.guard import warn_of_values, warn_of_verdict
 from jaxntk.kernels.outputs import output_count
 from jaxntk.kernels.parameters import ParameterChoice
 from jaxntk.kernels.traced.contraction import Route
 from jaxntk.kernels.traced.kernels import Kernels
-from jaxntk.kernels.traced.survey import survey
+from jaxntk.kernels.traced.program import Program
+from jaxntk.kernels.traced.survey import run_program, survey
 from jaxntk.networks.precision import at_precision
 
 Loss = Callable[[Array, Any], Array]
@@ -44,6 +48,7 @@ def per_example_norms(
     *,
     loss: Loss | None = None,
     state: Any = None,
+    pick: Callable[[Any], Any] | None = None,
     parameters: ParameterChoice = "all",
     route: Route | str = "auto",
     matmul_precision: str = "highest",
@@ -60,6 +65,7 @@ def per_example_norms(
         y: the targets, likewise; what ``loss`` wants.
         loss: ``(outputs, y) -> (n,)``, of each example by itself; None for the sum of the outputs.
         state: what is not differentiated.
+        pick: takes the outputs from what ``apply_fn`` returns, before the loss.
         parameters: which enter, as in ``empirical_ntk``.
         route: how gradients are contracted, as in ``empirical_ntk``.
         matmul_precision: as in ``empirical_ntk``.
@@ -76,25 +82,48 @@ def per_example_norms(
         >>> per_example_norms(lambda w, x: x @ w, jnp.ones(2), x).tolist()
         [5.0, 2.0]
     """
-    losses, batch = _losses(apply_fn, loss, x, y)
+    losses, batch = _losses(apply_fn, loss, pick, x, y)
     check_arguments(NtkSettings("sum", parameters=parameters, route=route), batch, None)
     with at_precision(matmul_precision):
         function = function_of(losses, params, state, parameters, None)
-        output_count(function.outputs, function.entering, batch)
-        checked = checked_program(function, batch, None, check, matmul_precision)
+        count = output_count(function.outputs, function.entering, batch)
+        checked = checked_program(
+            function, batch, None, check, matmul_precision, count=count, norms=True
+        )
+        method = "gram"
+        if checked.verdict is not None:
+            method = warn_of_verdict(checked.verdict, "auto")
+        dtype = function.dtype
+        make = lambda: _norms_program(checked.program, dtype, route, method)  # noqa: E731
+        norms = compiled_once(("norms", method, route, *checked.key), make)(*checked.inputs)
+    if check:
+        warn_of_values(norms)
+    return norms
 
-        def make() -> Any:
-            found, program = survey(checked.program), checked.program._replace(consts=())
 
-            @jax.jit
-            def norms(consts: Any, arrays: Any, x1: Any, x2: Any) -> Array:
-                closed = program._replace(consts=consts)
-                kernels = Kernels(closed, found, "sum", route, function.dtype)
-                return jnp.sqrt(kernels.square_norms(arrays, x1))
+def _norms_program(
+    program: Program, dtype: jnp.dtype, route: Route | str, method: str
+) -> Callable[..., Array]:
+    """Returns the compiled function ``(consts, arrays, x, None) -> norms``."""
+    found = survey(program) if method == "gram" else None
+    program = program._replace(consts=())
 
-            return norms
+    @jax.jit
+    def norms(consts: Any, arrays: Any, x: Any, _: None) -> Array:
+        closed = program._replace(consts=consts)
+        if found is not None:
+            kernels = Kernels(closed, found, "sum", route, dtype)
+            return jnp.sqrt(kernels.square_norms(arrays, x))
+        entering, others = arrays[: program.entering], arrays[program.entering :]
 
-        return compiled_once(("norms", route, *checked.key), make)(*checked.inputs)
+        def norm(example: Any) -> Array:
+            grads = jax.grad(lambda p: run_program(closed, [*p, *others, *example]).sum())(entering)
+            squares = [jnp.square(leaf.astype(dtype)).sum() for leaf in grads]
+            return jnp.sqrt(sum(squares, start=jnp.zeros((), dtype)))
+
+        return lax.map(norm, x)
+
+    return norms
 
 
 def gradient_dots(
@@ -106,6 +135,7 @@ def gradient_dots(
     y2: Any = None,
     *,
     loss: Loss | None = None,
+    pick: Callable[[Any], Any] | None = None,
     **options: Any,
 ) -> Float[Array, "n1 n2"]:
     r"""Returns the inner products of the gradients of the losses of two sets of examples.
@@ -120,6 +150,7 @@ def gradient_dots(
         y1: the targets of the rows.
         y2: the targets of the columns.
         loss: as in :func:`per_example_norms`.
+        pick: as in :func:`per_example_norms`.
         options: of ``empirical_ntk``: ``state``, ``parameters``, ``tile``, ``route`` and others.
 
     Returns:
@@ -135,18 +166,30 @@ def gradient_dots(
         >>> gradient_dots(lambda w, x: w * x, 1.0, x, y1=y, loss=squared).tolist()
         [[1.0, -6.0], [-6.0, 36.0]]
     """
-    losses, rows = _losses(apply_fn, loss, x1, y1)
-    columns = None if x2 is None else _losses(apply_fn, loss, x2, y2)[1]
+    if x2 is None and y2 is not None:
+        cure = "give the inputs of the columns as x2; those of x1 with other targets are x2=x1"
+        raise InputError("y2", "targets without x2", cure)
+    losses, rows = _losses(apply_fn, loss, pick, x1, y1)
+    columns = None if x2 is None else _losses(apply_fn, loss, pick, x2, y2)[1]
+    if "outputs" in options:
+        raise InputError("outputs", repr(options["outputs"]), "leave it out: a loss is one number")
     return empirical_ntk(losses, params, rows, columns, outputs="sum", **options)
 
 
 def _losses(
-    apply_fn: Callable[..., Any], loss: Loss | None, x: Any, y: Any
+    apply_fn: Callable[..., Any],
+    loss: Loss | None,
+    pick: Callable[[Any], Any] | None,
+    x: Any,
+    y: Any,
 ) -> tuple[Callable[..., Any], Any]:
     """Returns the function of the losses of a batch of inputs and targets, and the batch."""
+    if loss is None and y is not None:
+        raise InputError("y", "targets without a loss", "give loss=, a function of outputs and y")
 
     def losses(params: Any, batch: Any, *state: Any) -> Any:
         outputs = apply_fn(params, batch["x"], *state)
+        outputs = outputs if pick is None else pick(outputs)
         if loss is None:
             return outputs
         each = jnp.asarray(loss(outputs, batch.get("y")))

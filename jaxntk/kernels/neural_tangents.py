@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from jaxntk.errors import InputError
+from jaxntk.errors import FAILURES, InputError
 from jaxntk.kernels.function import kernel_dtype
 from jaxntk.kernels.neural_tangents_import import import_neural_tangents
 from jaxntk.kernels.outputs import ApplyFn, Outputs, flat_outputs, output_basis, output_count
@@ -24,18 +24,6 @@ NeuralTangentsMethod = Literal[
     "jacobian_contraction", "ntk_vector_products", "structured_derivatives"
 ]
 NEURAL_TANGENTS_METHODS = get_args(NeuralTangentsMethod)
-
-
-FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-)
-"""What neural-tangents raises on functions that it does not know how to take apart."""
 
 
 def neural_tangents_kernel(

@@ -62,8 +62,8 @@ def predicate(choice: ParameterChoice | str) -> Callable[[Path], bool]:
     if callable(choice):
         return choice
     rules: dict[str, Callable[[Path], bool]] = {"lga": enters_lga, "all": lambda path: True}
-    if choice not in rules:
-        cure = f"choose lga, all or a function of the path{did_you_mean(choice, rules)}"
+    if not isinstance(choice, str) or choice not in rules:
+        cure = f"choose lga, all or a function of the path{did_you_mean(str(choice), rules)}"
         raise InputError("parameters", repr(choice), cure)
     return rules[choice]
 
@@ -113,8 +113,8 @@ def named_paths(tree: Any) -> list[Path]:
 
     Returns:
         A path for each leaf, in the order of the leaves: keys, positions and attributes on the way
-        to it, without the box that NNX puts around an array. A tree that is one array has no way
-        to go: its name is ``params``.
+        to it, without the box that NNX or Flax puts around an array. A tree that is one array has
+        no way to go: its name is ``params``.
 
     Example:
         >>> named_paths([{"kernel": 1}, 2])
@@ -125,14 +125,20 @@ def named_paths(tree: Any) -> list[Path]:
     found = [path for path, _ in jax.tree.leaves_with_path(tree)]
     if found == [()]:
         return [("params",)]
-    paths = [tuple(jax.tree_util.keystr((key,), simple=True) for key in path) for path in found]
-    if all(len(path) > 1 and path[-1] == "value" for path in paths):
-        paths = [path[:-1] for path in paths]
+    paths = [
+        tuple(jax.tree_util.keystr((key,), simple=True) for key in _unboxed(path)) for path in found
+    ]
     inner = {path[:at] for path in paths for at in range(len(path))}
     # A 0 and a "0" side by side have one name.
     if len(set(paths)) < len(paths) or inner & set(paths):
         return [(jax.tree_util.keystr(path),) for path in found]
     return paths
+
+
+def _unboxed(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Leaves out the attribute by which NNX and Flax's partitioning box an array."""
+    boxed = len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value")
+    return path[:-1] if boxed else path
 
 
 def is_real(leaf: Any) -> bool:

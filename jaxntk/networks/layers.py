@@ -82,19 +82,6 @@ def place(module: nn.Module, name: str) -> Array | None:
     return module.get_variable("params", key) if module.has_variable("params", key) else None
 
 
-def places_of(module: nn.Module) -> list[str]:
-    """Lists the parameters of a module itself, not of those inside it, that enter the kernel.
-
-    Args:
-        module: a layer inside ``apply``.
-
-    Returns:
-        The names of the parameters that have a place beside them.
-    """
-    names = module.variables.get("params", {})
-    return [name.removesuffix(PLACE_SUFFIX) for name in names if name.endswith(PLACE_SUFFIX)]
-
-
 class ConvParameters(nn.Module):
     """Declares a convolution's kernel and, on request, its bias, without applying them.
 

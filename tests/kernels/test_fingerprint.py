@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxntk.kernels import empirical
+from jaxntk.kernels import compiled, empirical
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.fingerprint import array_key, fingerprint
 from tests.kernels import models
@@ -148,7 +148,7 @@ def compilations(monkeypatch):
     """Counts how often something is compiled, from nothing remembered."""
     counted = []
     make = empirical._kernel_program
-    monkeypatch.setattr(empirical, "_compiled", type(empirical._compiled)())
+    monkeypatch.setattr(compiled, "_compiled", type(compiled._compiled)())
     monkeypatch.setattr(
         empirical, "_kernel_program", lambda *given: (counted.append(given), make(*given))[1]
     )
@@ -176,12 +176,12 @@ def test_one_program_is_compiled_once(compilations):
 
 
 def test_no_more_than_some_programs_are_remembered(compilations, monkeypatch):
-    monkeypatch.setattr(empirical, "REMEMBERED", 2)
+    monkeypatch.setattr(compiled, "REMEMBERED", 2)
     w, x = models.inputs((3, 2), 1), models.inputs((4, 3))
     for factor in (1.0, 2.0, 3.0, 3.0, 1.0):
         empirical_ntk(lambda w, x, f=factor: f * x @ w, w, x, outputs="sum", check=False)
     assert len(compilations) == 4
-    assert len(empirical._compiled) == 2
+    assert len(compiled._compiled) == 2
 
 
 CHANGES = {

@@ -233,7 +233,8 @@ STATISTICS = {
 @pytest.mark.parametrize("name", STATISTICS)
 def test_statistics_of_batches_are_no_parameters(name):
     params = jax.tree.map(float, STATISTICS[name])
-    with pytest.raises(InputError, match=r"^params: got .*, a statistic of batches.*state="):
+    message = r"^params: got .*, which looks like a statistic of batches.*state="
+    with pytest.raises(InputError, match=message):
         empirical_ntk(lambda p, x: x * jax.tree.leaves(p)[0], params, X, outputs="trace")
     # Whoever says which paths enter, has said it.
     kernel = empirical_ntk(

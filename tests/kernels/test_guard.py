@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 from jaxntk.errors import InputError
-from jaxntk.kernels import empirical
+from jaxntk.kernels import compiled
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.guard import MethodFallback, Verdict, ZeroKernel, warn_of_verdict
 from jaxntk.kernels.traced import operations
@@ -31,7 +31,7 @@ def linens_own_promotion():
 @pytest.fixture
 def nothing_remembered(monkeypatch):
     """Kernels and verdicts are made anew, and forgotten afterwards."""
-    monkeypatch.setattr(empirical, "_compiled", type(empirical._compiled)())
+    monkeypatch.setattr(compiled, "_compiled", type(compiled._compiled)())
 
 
 def _doubled(rule):
@@ -250,6 +250,7 @@ def test_one_example_cannot_interact():
     assert_exact(lambda p, x: jnp.tanh(x @ p) / len(x), params, x)
 
 
+@pytest.mark.filterwarnings("ignore:the kernel has entries that are not finite")
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_are_given_as_they_are(bad):
     """A kernel may overflow; the check then compares what is finite."""

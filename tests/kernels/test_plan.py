@@ -49,8 +49,8 @@ def test_each_parameter_has_its_way(plan):
     assert ways == {
         "embed": "factorised",
         "blocks": "factorised",
-        "tied": "collected",
-        "cell": "collected",
+        "tied": "joined, materialised",
+        "cell": "joined, materialised",
         "readout": "materialised",
         "bias": "materialised",
         "dead": "unused",
@@ -61,7 +61,7 @@ def test_each_parameter_has_its_way(plan):
     }
 
 
-def test_collected_gradients_have_a_reason_and_others_none(plan):
+def test_shared_weights_have_a_reason_and_others_none(plan):
     reasons = {path[0]: each.reason for path, each in plan.parameters.items() if each.reason}
     assert reasons == {"tied": "used 2 times", "cell": "used by every step of a loop"}
 
@@ -75,8 +75,9 @@ def test_operations_are_named(plan):
 
 def test_shares_are_by_size_of_what_is_used(plan):
     used = 12 + 32 + 16 + 16 + 8 + 2
-    assert plan.share("collected") == pytest.approx(32 / used)
-    assert plan.share("collected", "materialised") == pytest.approx(42 / used)
+    assert plan.share("joined") == pytest.approx(32 / used)
+    assert plan.share("joined", "materialised") == pytest.approx(42 / used)
+    assert plan.share("collected") == 0
     assert plan.share("factorised", "materialised", "collected") == pytest.approx(1.0)
 
 
@@ -86,7 +87,9 @@ def test_a_plan_is_a_table(plan):
     by_name = {line.split()[0]: line for line in lines[1:]}
     assert by_name["dead"].split() == ["dead", "5", "unused"]
     assert by_name["bias"].split() == ["bias", "2", "materialised", "add"]
-    assert by_name["tied"].endswith("collected     dot_general (used 2 times)"), by_name["tied"]
+    assert by_name["tied"].endswith("joined, materialised  dot_general (used 2 times)"), by_name[
+        "tied"
+    ]
     assert all(line == line.rstrip() for line in lines)
 
 

@@ -24,6 +24,10 @@ DRAWS = frozenset([
 """Operations that draw."""
 
 
+ROUNDING = frozenset(["ceil", "floor"])
+"""Operations that make choices of random numbers, as truth values are."""
+
+
 class _Taint(IntEnum):
     NONE = 0
     RANDOM = 1
@@ -101,7 +105,8 @@ def _taints(eqn: Any, values: Sequence[_Value], found: list[bool]) -> list[_Tain
 
 def _result(eqn: Any, var: Any, most: _Taint) -> _Taint:
     """Returns what a result of an operation is, given the most random of its operands."""
-    truth = most is _Taint.RANDOM and jnp.issubdtype(var.aval.dtype, jnp.bool_)
+    steps = jnp.issubdtype(var.aval.dtype, jnp.bool_) or eqn.primitive.name in ROUNDING
+    truth = most is _Taint.RANDOM and steps
     return _Taint.TRUTH if truth and not _from_the_end(eqn) else most
 
 

@@ -106,24 +106,36 @@ def enter_branches(run: Interpreter, eqn: Any, inputs: list[Value], where: Where
     found = [output_kinds(branch, kinds) for branch in eqn.params["branches"]]
     joined = [max(each) for each in zip(*found, strict=True)]
     avals = [var.aval for var in eqn.outvars]
-
-    def branch(number: int, program: Any, mark: str, kinds: list[Kind]) -> list[Any]:
-        inside = (*where, (mark, number))
-        return _leave_all(run, run.run(program, operands, inside), kinds, avals, inside)
-
     if isinstance(index, Data):
-        # Each example chooses for itself: all branches run, as under vmap of the choice, which
-        # would give each example weights of its own.
-        data = [Kind.DATA] * len(joined)
-        outs = [branch(*each, "both", data) for each in enumerate(eqn.params["branches"])]
-        which = index.value.astype(jnp.int32)
-        return [Data(lax.select_n(which, *cases)) for cases in zip(*outs, strict=True)]
-    branches = [
-        partial(branch, *each, "branch", joined) for each in enumerate(eqn.params["branches"])
-    ]
+        return _every_branch(run, eqn, inputs, where)
+
+    def branch(number: int, program: Any) -> list[Any]:
+        inside = (*where, ("branch", number))
+        return _leave_all(run, run.run(program, operands, inside), joined, avals, inside)
+
+    branches = [partial(branch, *each) for each in enumerate(eqn.params["branches"])]
     arrays = lax.switch(index.value, branches)
     keys = _keys(operands)
     return [_arrive(kind, out, keys, run.loops) for kind, out in zip(joined, arrays, strict=True)]
+
+
+def _every_branch(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+    """Runs all branches, since each example chooses for itself."""
+    # So does vmap of the choice, which would give each example weights of its own.
+    kinds, avals = [Kind.DATA] * len(eqn.outvars), [var.aval for var in eqn.outvars]
+    branches, before, cases = eqn.params["branches"], run.taken, []
+    which = jnp.clip(inputs[0].value.astype(jnp.int32), 0, len(branches) - 1)
+    for number, program in enumerate(branches):
+        taken = which == number
+        run.taken = taken if before is None else jnp.logical_and(before, taken)
+        operands = [
+            Data(run.if_taken(value.value)) if isinstance(value, Data) else value
+            for value in inputs[1:]
+        ]
+        inside = (*where, ("both", number))
+        cases.append(_leave_all(run, run.run(program, operands, inside), kinds, avals, inside))
+    run.taken = before
+    return [Data(lax.select_n(which, *each)) for each in zip(*cases, strict=True)]
 
 
 def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:

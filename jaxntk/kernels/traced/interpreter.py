@@ -13,10 +13,11 @@ nothing.
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jax.extend import core as jax_core
 
-from jaxntk.kernels.traced.kinds import INLINED, inner_program, plain
+from jaxntk.kernels.traced.kinds import INLINED, REFERENCES, inner_program, plain
 from jaxntk.kernels.traced.taps import Options, Place, Reading, Site, pushed, site_of, tap
 from jaxntk.kernels.traced.weights import Constant, Data, Node, Root, Value, derived_node
 from jaxntk.networks.fast_convolution import fast_convolution, is_fast
@@ -57,6 +58,7 @@ class Interpreter:
         loops: how many loops of several steps are around what runs.
         steps: the lengths of all loops around it, from the outside in.
         joined: by parameter and site, the place of the factors that are read there.
+        taken: whether the example takes the branch that runs; None where all do.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Interpreter:
         self.loops = 0
         self.steps: tuple[int, ...] = ()
         self.joined: dict[tuple[int, Where], tuple[Any, Any]] = {}
+        self.taken: Any = None
 
     def run(self, program: Any, inputs: Sequence[Value], where: Where = ()) -> list[Value]:
         """Runs a program.
@@ -106,16 +109,19 @@ class Interpreter:
 
     def _step(self, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
         name = eqn.primitive.name
+        if self.rules and name in REFERENCES:
+            raise NotImplementedError(f"{name}, an array that is changed in place")
         weighed = [isinstance(value, Node) for value in inputs]
-        if not any(weighed):
-            outs = binder(eqn)([value.value for value in inputs])
+        chosen = name == "cond" and name in self.rules and isinstance(inputs[0], Data)
+        if not any(weighed) and not chosen:
+            outs = self._binder(eqn, where)([value.value for value in inputs])
             if not any(isinstance(value, Data) for value in inputs):
                 return [Constant(out) for out in outs]
             return [Data(out) for out in self._own(eqn, outs)]
         if name in INLINED:
             return self.run(inner_program(eqn), inputs, where)
         if not any(isinstance(value, Data) for value in inputs):
-            return derived_node(eqn, binder(eqn), inputs)  # pyright: ignore[reportArgumentType]
+            return derived_node(eqn, self._binder(eqn, where), inputs)  # pyright: ignore[reportArgumentType]
         rule = self.rules.get(name)
         if rule is not None:
             return rule(self, eqn, inputs, where)
@@ -123,15 +129,25 @@ class Interpreter:
 
     def tapped(self, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
         """Applies an operation on data and weights, with a tap behind it."""
-        bind = binder(eqn)
+        bind = self._binder(eqn, where)
         outs = self._own(eqn, bind([value.value for value in inputs]))
         site, data, leaves = site_of(eqn, bind, inputs)
         if self.observer is not None:
             self.observer.site(site, where, self.loops, self.steps, data, outs)
         if self.options is not None:
             places = [self._place(root, where) for root in site.roots]
-            outs = tap(site, outs, data, leaves, self.options, places)
-        return [Data(out) for out in outs]
+            outs = tap(site, outs, data, leaves, self.options, places, self.taken)
+        return [Data(self.if_taken(out)) for out in outs]
+
+    def _binder(self, eqn: Any, where: Where) -> Callable[[Sequence[Any]], Sequence[Any]]:
+        """Returns the function that applies an operation to its operands."""
+        controlled = bool(self.steps) or any(isinstance(step, tuple) for step in where)
+        return binder(eqn, controlled=controlled)
+
+    def if_taken(self, value: Any) -> Any:
+        """Returns a value whose cotangent is zero for examples that take another branch."""
+        inexact = jnp.issubdtype(value.dtype, jnp.inexact)
+        return value if self.taken is None or not inexact else _if_taken(self.taken, value)
 
     def _place(self, root: Root, where: Where) -> Any:
         """Returns where a root is read off at a site."""
@@ -159,7 +175,7 @@ class Interpreter:
         if self.observer is not None:
             self.observer.site(site, where, self.loops, self.steps, data, outs)
         if self.options is not None:
-            outs = tap(site, outs, data, leaves, self.options)
+            outs = tap(site, outs, data, leaves, self.options, None, self.taken)
         return outs[0]
 
     def pair(self, value: Value) -> tuple[Any, Any]:
@@ -207,10 +223,35 @@ Rule = Callable[[Interpreter, Any, list[Value], Where], list[Value]]
 """Enters an operation that holds programs, some of whose inputs are weights and some data."""
 
 
-def binder(eqn: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """Returns the function that applies an operation to its operands."""
-    if eqn.primitive.name == "conv_general_dilated" and is_fast(eqn.params):
-        # Equal, and not slow on the way back inside a loop.
+@jax.custom_vjp
+def _if_taken(taken: Any, value: Any) -> Any:
+    return value
+
+
+def _taken_forward(taken: Any, value: Any) -> tuple[Any, Any]:
+    return value, taken
+
+
+def _taken_backward(taken: Any, ct: Any) -> tuple[None, Any]:
+    # Where a branch that was not taken has an infinite derivative, zero times it is no number.
+    return None, jnp.where(taken, ct, jnp.zeros_like(ct))
+
+
+_if_taken.defvjp(_taken_forward, _taken_backward)
+
+
+def binder(eqn: Any, *, controlled: bool = False) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Returns the function that applies an operation to its operands.
+
+    Args:
+        eqn: the operation.
+        controlled: whether it stands inside a loop or branch.
+
+    Returns:
+        ``operands -> results``.
+    """
+    if controlled and eqn.primitive.name == "conv_general_dilated" and is_fast(eqn.params):
+        # Equal, and not slow on the way back.
         fast = fast_convolution(eqn.params)
         return lambda values: [fast(*map(jnp.asarray, values))]
 

@@ -132,18 +132,24 @@ class Kernels:
             (n,): for each example the squared norms of its gradients, summed over parameters and
             combinations of outputs.
         """
+        found = self.square_norms_by_parameter(arrays, x)
+        return sum(found.values(), start=jnp.zeros(len(x[0]), self.dtype))
+
+    def square_norms_by_parameter(
+        self, arrays: Sequence[Any], x: Sequence[Array]
+    ) -> ParameterKernels:
+        """Returns the diagonals of the kernels of each parameter, (n,) each."""
         n, basis = len(x[0]), self._basis()
         kernels, _ = self._passes(arrays, x, None)
-        total = jnp.zeros(n, self.dtype)
 
-        def norms(cts: Array) -> Array:
-            found = kernels(cts).values()
-            return sum((each.reshape(n, -1).sum(axis=1) for each in found), start=total)
+        def norms(cts: Array) -> ParameterKernels:
+            return {key: each.reshape(n, -1).sum(axis=1) for key, each in kernels(cts).items()}
 
-        def add(sums: Array, number: Array) -> tuple[Array, None]:
-            return sums + norms(basis.at(number)[None, :]), None
+        def add(sums: ParameterKernels, number: Array) -> tuple[ParameterKernels, None]:
+            return jax.tree.map(jnp.add, sums, norms(basis.at(number)[None, :])), None
 
-        return lax.scan(add, total, jnp.arange(basis.count, dtype=jnp.int32))[0]
+        zeros = {key: jnp.zeros(n, self.dtype) for key in self._readings(norms=True)}
+        return lax.scan(add, zeros, jnp.arange(basis.count, dtype=jnp.int32))[0]
 
     def _readings(self, norms: bool) -> dict[int, Reading]:
         """Returns how each parameter that reaches the outputs is read off."""

@@ -27,6 +27,10 @@ CHECKPOINTS = frozenset(["checkpoint", "remat", "remat2"])
 """Calls whose program runs again on the way back."""
 
 
+REFERENCES = frozenset(["addupdate", "get", "new_ref", "ref", "swap"])
+"""Operations on arrays that are changed in place, which are not followed."""
+
+
 def inner_program(eqn: Any) -> Any:
     """Returns the one program that an operation holds, with its constants."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):

@@ -87,6 +87,7 @@ GradientRule = Callable[[Any, int, Array, Array], Gradients | None]
 
 def dot_general_gradients(eqn: Any, which: int, data: Array, ct: Array) -> Gradients:
     """A product: the weight's contracted axes meet the data, its free ones the cotangent."""
+    data = _in_dtype(data, ct)
     contracting, batch = eqn.params["dimension_numbers"]
     own_c, own_b = contracting[which], batch[which]
     data_c, data_b = contracting[1 - which], batch[1 - which]
@@ -128,6 +129,7 @@ def conv_gradients(eqn: Any, which: int, data: Array, ct: Array) -> Gradients | 
     params = eqn.params
     if which != 1 or params["batch_group_count"] != 1:
         return None
+    data = _in_dtype(data, ct)
     lhs, rhs, out = params["dimension_numbers"]
     weight = eqn.invars[1].aval
     x = _channels_last(data, lhs, params["lhs_dilation"])
@@ -171,6 +173,11 @@ def conv_gradients(eqn: Any, which: int, data: Array, ct: Array) -> Gradients | 
     return Gradients(
         factors, tokens, sizes, flat, lambda: arrange(ordered_example_grads(x, outs, window))
     )
+
+
+def _in_dtype(data: Array, ct: Array) -> Array:
+    """Returns data of whole numbers or truth values as numbers that do not overflow."""
+    return data if jnp.issubdtype(data.dtype, jnp.inexact) else data.astype(ct.dtype)
 
 
 def _channels_last(images: Array, spec: Sequence[int], dilation: Sequence[int]) -> Array:

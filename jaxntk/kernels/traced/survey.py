@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxntk.kernels.traced.control_flow import CONTROL_FLOW
 from jaxntk.kernels.traced.interpreter import Interpreter, Where
 from jaxntk.kernels.traced.joined import FactorShape, factor_shape
-from jaxntk.kernels.traced.operations import Gradients
+from jaxntk.kernels.traced.operations import Factors, Gradients
 from jaxntk.kernels.traced.program import Program
 from jaxntk.kernels.traced.taps import Reading, Site, factored
 from jaxntk.kernels.traced.weights import Constant, Data, Node, Root, Value, root_node
@@ -75,6 +75,9 @@ class Survey:
         cts = [jnp.expand_dims(each, 0) for each in outs]
         gradients = factored(site, one, cts)
         factors = factor_shape(site, gradients)
+        if gradients is not None:
+            # Its functions hold arrays of this trace; how large they are is all that is asked.
+            gradients = Gradients(_not_kept, gradients.tokens, gradients.size)
         for root in site.roots:
             for key in root.keys:
                 use = Use(
@@ -146,6 +149,10 @@ class Survey:
         if any(use.looped for use in uses):
             return "used by every step of a loop"
         return f"used {len(uses)} times"
+
+
+def _not_kept() -> Factors:
+    raise NotImplementedError("a survey keeps no arrays")
 
 
 def _exclusive(first: Where, second: Where) -> bool:

@@ -147,8 +147,10 @@ def tap(
     leaves: list[Any],
     options: Options,
     places: Sequence[Place] | None = None,
+    taken: Any = None,
 ) -> list[Array]:
     """Returns the results of a site unchanged, with places behind them, by default its roots'."""
+    # What an example reads in a branch that it does not take is zero, whatever its data are there.
     places = [root.place for root in site.roots] if places is None else places
     real = [at for at, out in enumerate(outs) if jnp.issubdtype(out.dtype, jnp.inexact)]
     if not real:
@@ -157,18 +159,19 @@ def tap(
     read = _reader(site, readings, tuple(real), options)
 
     @jax.custom_vjp
-    def behind(outs: list[Array], data: Any, leaves: Any, zeros: Any) -> list[Array]:
+    def behind(outs: list[Array], data: Any, leaves: Any, taken: Any, zeros: Any) -> list[Array]:
         return outs
 
-    def forward(outs: list[Array], data: Any, leaves: Any, zeros: Any) -> Any:
-        return outs, (data, leaves, zeros)
+    def forward(outs: list[Array], data: Any, leaves: Any, taken: Any, zeros: Any) -> Any:
+        return outs, (data, leaves, taken, zeros)
 
     def backward(saved: Any, cts: list[Array]) -> Any:
-        data, leaves, zeros = saved
-        return cts, None, None, read(data, leaves, cts, zeros)
+        data, leaves, taken, zeros = saved
+        return cts, None, None, None, read(data, leaves, cts, taken, zeros)
 
     behind.defvjp(forward, backward)
-    known = behind([outs[at] for at in real], data, leaves, [place.zeros for place in places])
+    zeros = [place.zeros for place in places]
+    known = behind([outs[at] for at in real], data, leaves, taken, zeros)
     result = list(outs)
     for at, out in zip(real, known, strict=True):
         result[at] = out
@@ -178,20 +181,22 @@ def tap(
 def _reader(
     site: Site, readings: tuple[Reading, ...], real: tuple[int, ...], options: Options
 ) -> Callable[..., list[Any]]:
-    """Returns ``(data, leaves, cotangents, places) -> cotangents of the places``."""
+    """Returns ``(data, leaves, cotangents, whether taken, places) -> cotangents of the places``."""
 
     @jax.custom_batching.custom_vmap
-    def read(data: Any, leaves: Any, cts: Any, zeros: Any) -> list[Any]:
+    def read(data: Any, leaves: Any, cts: Any, taken: Any, zeros: Any) -> list[Any]:
         # Never run, as programs are always run under vmap; it tells the shapes.
         return jax.tree.map(jnp.zeros_like, zeros)
 
     @read.def_vmap
-    def read_batch(size: int, batched: Any, data: Any, leaves: Any, cts: Any, zeros: Any) -> Any:
+    def read_batch(
+        size: int, batched: Any, data: Any, leaves: Any, cts: Any, taken: Any, zeros: Any
+    ) -> Any:
         # JAX may give each example a copy of what is the same for all.
         leaves = [leaf[0] if b else leaf for leaf, b in zip(leaves, batched[1], strict=True)]
         full = [_full(a, b, size) for a, b in zip(data, batched[0], strict=True)]
         full_cts = [_full(a, b, size) for a, b in zip(cts, batched[2], strict=True)]
-        batch = _Batch(site, size, full, leaves, full_cts, real, options)
+        batch = _Batch(site, size, full, leaves, full_cts, taken, real, options)
         result = [
             batch.factors if reading is Reading.FACTORS else batch.read(at, reading, place.shape)
             for at, (reading, place) in enumerate(zip(readings, zeros, strict=True))
@@ -214,8 +219,16 @@ class _Batch:
     data: list[Any]
     leaves: list[Any]
     cts: list[Array]
+    taken: Any
     real: tuple[int, ...]
     options: Options
+
+    def if_taken(self, array: Array) -> Array:
+        """Returns an array of all examples, zero for those that take another branch."""
+        if self.taken is None or not jnp.issubdtype(array.dtype, jnp.inexact):
+            return array
+        taken = self.taken.reshape(-1, *[1] * (array.ndim - 1))
+        return jnp.where(taken, array, jnp.zeros_like(array))
 
     def read(self, at: int, reading: Reading, shape: Any) -> Array:
         """Reads off what belongs to a root, by its number."""
@@ -235,8 +248,8 @@ class _Batch:
     def found(self) -> Gradients | None:
         """The factor form, in the dtype of kernels."""
         dtype = self.options.dtype
-        narrow = [_narrow(each, dtype) for each in self.data]
-        return factored(self.site, narrow, [_narrow(each, dtype) for each in self.cts])
+        data = [self.if_taken(_narrow(each, dtype)) for each in self.data]
+        return factored(self.site, data, [_narrow(each, dtype) for each in self.cts])
 
     @property
     def factors(self) -> tuple[Array, Array]:
@@ -257,6 +270,9 @@ class _Batch:
     @cached_property
     def gradients(self) -> list[Array]:
         """The gradient of every example with respect to each root, (n, *shape)."""
+        return list(map(self.if_taken, self._gradients()))
+
+    def _gradients(self) -> list[Array]:
         layout = self.site.layout
         if layout is None:
             return _pulled_back(self.site, self.data, self.leaves, self.cts, self.real)
@@ -270,7 +286,7 @@ class _Batch:
         return [back(weight.astype(self.options.dtype))]
 
 
-def _full(array: Array, batched: bool, size: int) -> Array:
+def _full(array: Any, batched: bool, size: int) -> Any:
     return array if batched else jnp.broadcast_to(array, (size, *jnp.shape(array)))
 
 
