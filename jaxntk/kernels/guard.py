@@ -128,11 +128,9 @@ def _given_and_moved(function: Function, x: Any) -> list[Values]:
         return moved(leaf)
 
     some = jax.tree.map(lambda leaf: jnp.asarray(leaf[:TOGETHER]), x)
-    rest = function.others, function.state
-    return [
-        Values(function.entering, *rest, some),
-        Values(*jax.tree.map(moved, (function.entering, *rest)), jax.tree.map(moved_input, some)),
-    ]
+    given = Values(function.entering, function.others, function.state, some)
+    entering, others, state = (jax.tree.map(moved, each) for each in given[:3])
+    return [given, Values(entering, others, state, jax.tree.map(moved_input, some))]
 
 
 def _compare(compiled: GuardKernels, given: Values, tolerance: float, gram: bool) -> Verdict:

@@ -17,7 +17,7 @@ from jaxntk.kernels.traced.kernels import Kernels
 from jaxntk.kernels.traced.program import Program
 from jaxntk.kernels.traced.survey import run_program, survey
 
-FAST = {"xla_backend_optimization_level": 0}
+FAST: dict[str, Any] = {"xla_backend_optimization_level": 0}
 """What the compiler is told about programs that run once."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 from jaxntk.errors import InputError
-from jaxntk.kernels import compiled
+from jaxntk.kernels import compiled, empirical
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.guard import MethodFallback, Verdict, ZeroKernel, warn_of_verdict
 from jaxntk.kernels.traced import operations
