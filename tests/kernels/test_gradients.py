@@ -15,8 +15,6 @@ from tests.zoo.model import as_users_have_it
 from tests.zoo.table import ZOO
 
 NAMES = [
-    "linen resnet",
-    "linen language model, tied",
     "linen gru",
     "linen film, dictionary of inputs",
     "equinox cnn, channels first",

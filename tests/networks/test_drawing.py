@@ -104,7 +104,10 @@ def assert_same_bits(got, wanted):
     jax.tree.map(compare, got, wanted)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(n, marks=[pytest.mark.slow] if n == "pit" else []) for n in FAMILIES],
+)
 def test_a_network_is_drawn_as_flax_draws_it(family):
     network, shape = FAMILIES[family]
     whole, parts = (each(network, shape, "float64") for each in (as_a_whole, in_parts))
