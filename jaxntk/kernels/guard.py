@@ -294,7 +294,8 @@ def _check_outputs(
         # Far from what it was made for, a function may do anything.
         if apart > tolerance and (at == 0 or np.all(np.isfinite([together, alone]))):
             far = " where parameters and inputs are moved a little" if at else ""
-            got = f"outputs that are other ones in a batch than alone (by {apart:.1e} of the largest){far}"
+            by = f"by {apart:.1e} of the largest"
+            got = f"outputs that are other ones in a batch than alone ({by}){far}"
             raise InputError("apply_fn", got, COUPLED)
         finite.append(np.flatnonzero(np.isfinite(alone).all(axis=1)))
     return finite
