@@ -7,7 +7,8 @@ Models as people write them (``tests/zoo``), with ``times`` as many channels on 
 the tests, where starting an operation takes longer than the operation. n = 32 examples, float32,
 the kernel of the summed outputs and of the trace, compilation apart, all methods in turns in one
 process. The aim: ``auto`` is at most 1.1 times as slow as the best other method on any of them, and
-at least 1.5 times as fast on half; the tiny models do not reach it. Kernels have to agree. Examples are those of the zoo, over and over, times numbers near one.
+at least 1.5 times as fast on half; the tiny models do not reach it. Kernels have to agree. Examples
+are those of the zoo, over and over, times numbers near one.
 """
 
 import sys
