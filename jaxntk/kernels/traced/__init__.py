@@ -2,8 +2,9 @@
 
 The function of *one* example is traced (:mod:`.program`) and interpreted under ``jax.vmap``
 (:mod:`.interpreter`, :mod:`.control_flow`). A value that depends on parameters alone is a
-:class:`~.weights.Weight`; where an operation joins it with data stands a tap (:mod:`.taps`), whose
+:class:`~.weights.Node`; where an operation joins it with data stands a tap (:mod:`.taps`), whose
 backward pass sees the operands and cotangents of all examples at once and gives the kernel
-(:mod:`.contraction`), or the per-example gradients where a parameter is used more than once. Which
-of the two, :mod:`.survey` finds out beforehand by running the same interpreter on shapes.
+(:mod:`.contraction`); where a parameter is used more than once, the factors of each use
+(:mod:`.joined`) or the per-example gradients. Which of these, :mod:`.survey` finds out beforehand
+by running the same interpreter on shapes.
 """

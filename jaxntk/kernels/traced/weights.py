@@ -1,6 +1,6 @@
 r"""Values of a program that depend on parameters alone, and how they came from them.
 
-A :class:`Root` is a parameter, or a slice of one inside a loop. A :class:`Weight` is a node of the
+A :class:`Root` is a parameter, or a slice of one inside a loop. A :class:`Node` is one of the
 graph of operations that lead from roots to a value :math:`w = T(\theta)`. The graph is kept, since
 the gradient of an example with respect to the roots is :math:`\bar\theta_i = DT^T \bar w_i`. Where
 T is one root in another order, possibly cut or times a number s, :math:`DT\,DT^T = s^2 I`, and a
