@@ -121,11 +121,17 @@ def main(arguments: list[str] | None = None) -> int:
 def load_zoo() -> tuple[dict[str, Callable[[], Any]], tuple[str, ...]]:
     """Returns the models of the tests' zoo by name, and the names of the largest."""
     # neural-tangents installs a package of the name tests, which would be found first.
-    tests: Any = types.ModuleType("tests")
-    tests.__path__ = [str(Path(__file__).resolve().parents[1] / "tests")]
-    sys.modules["tests"] = tests
-    from tests.zoo.table import LARGE, ZOO
-
+    ours: Any = types.ModuleType("tests")
+    ours.__path__ = [str(Path(__file__).resolve().parents[1] / "tests")]
+    found = sys.modules.get("tests")
+    sys.modules["tests"] = ours
+    try:
+        from tests.zoo.table import LARGE, ZOO
+    finally:
+        if found is None:
+            del sys.modules["tests"]
+        else:
+            sys.modules["tests"] = found
     return ZOO, LARGE
 
 
@@ -245,8 +251,9 @@ def figure(rows: list[dict[str, Any]]) -> Figure:
     names = [f"{row['model']}, {row['outputs']}" for row in rows][::-1]
     values = [best_other(row) / row["seconds"]["auto"] for row in rows][::-1]
     ax.barh(names, values, height=0.6, color=theme.METRIC, linewidth=0)
-    for place, value in enumerate(values):
-        ax.text(value, place, f" {value:.2f}", va="center", fontsize=8, color=theme.MUTED)
+    beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 8}
+    for place, value in enumerate(values):  # in a column right of the axes, where no line is
+        ax.text(1.02, place, f"{value:.2f}", **beside, color=theme.MUTED)
     ax.axvline(1, color=theme.INK, linewidth=0.8)
     ax.axvline(FASTER, color=theme.INK, linewidth=0.8, linestyle="--")
     ax.margins(x=0.08)

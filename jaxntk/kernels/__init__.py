@@ -6,7 +6,7 @@ from jaxntk.kernels.compiled import clear_caches
 from jaxntk.kernels.empirical import empirical_ntk, plan_ntk
 from jaxntk.kernels.fisher import FisherSpectrum, fisher_spectrum
 from jaxntk.kernels.gradients import gradient_dots, per_example_norms
-from jaxntk.kernels.gram import gram_kernels
+from jaxntk.kernels.gram import layer_kernels
 from jaxntk.kernels.guard import MethodFallback, NonFiniteKernel, ZeroKernel
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.linearized import linearized
@@ -34,9 +34,9 @@ __all__ = [
     "estimate_memory",
     "fisher_spectrum",
     "gradient_dots",
-    "gram_kernels",
     "kernel_ridge_regression",
     "largest_tile",
+    "layer_kernels",
     "linearized",
     "ntk_operator",
     "ntk_vector_product",

@@ -46,7 +46,7 @@ from jaxntk.kernels.neural_tangents import (
     NeuralTangentsMethod,
     neural_tangents_kernel,
 )
-from jaxntk.kernels.outputs import Outputs, combinations, output_count
+from jaxntk.kernels.outputs import Outputs, combinations
 from jaxntk.kernels.parameters import ParameterChoice, Places, named_paths
 from jaxntk.kernels.per_example import per_example_kernel
 from jaxntk.kernels.plan import NtkPlan, gram_plan
@@ -130,7 +130,7 @@ def empirical_ntk(
     check_arguments(settings, x1, x2)
     with at_precision(matmul_precision):
         function = function_of(apply_fn, params, state, parameters, pick)
-        count = output_count(function.outputs, function.entering, x1)
+        count = function.count(x1)
         combinations(settings.outputs, count, function.dtype)
         if settings.by_batch:
             return _of_batches(function, settings, x1, x2, count, check, matmul_precision)
@@ -165,7 +165,7 @@ def plan_ntk(
     settings = NtkSettings(settings) if isinstance(settings, str) else settings
     check_arguments(settings, x1, None)
     function = function_of(apply_fn, params, state, settings.parameters, pick)
-    count = output_count(function.outputs, function.entering, x1)
+    count = function.count(x1)
     if settings.by_batch or settings.method == "per_example_gradients":
         method = "coupled" if settings.examples == "coupled" else str(settings.method)
         return NtkPlan(method, {}, count)

@@ -64,6 +64,15 @@ class Function:
         """Returns the outputs of a batch."""
         return self.call(entering, self.others, self.state, x)
 
+    def count(self, x: Any) -> int:
+        """Returns the number of outputs of one example, from shapes alone."""
+
+        def outputs(given: Any, x: Any) -> Any:
+            entering, others, state = given
+            return self.call(entering, others, state, x)
+
+        return output_count(outputs, (self.entering, self.others, self.state), x)
+
 
 def function_of(
     apply_fn: Callable[..., Any],
@@ -120,13 +129,17 @@ def function_of(
     )
 
 
-def example_program(function: Function, x: Any, count: int | None = None) -> Program:
+def example_program(
+    function: Function, x: Any, count: int | None = None, axis: str | None = None
+) -> Program:
     """Traces a user's function of one example.
 
     Args:
         function: the function.
         x: a batch or its shape.
         count: outputs of one example in that batch; None to find out.
+        axis: name of an axis over the examples, along which the function takes statistics; it then
+            gives no outputs without one, and they are not compared.
 
     Returns:
         The program of one example.
@@ -141,7 +154,7 @@ def example_program(function: Function, x: Any, count: int | None = None) -> Pro
 
     rest = (function.others, function.state)
     try:
-        program = trace_example(call, function.entering, rest, x)
+        program = trace_example(call, function.entering, rest, x, axis)
     except InputError:
         raise
     except FAILURES as error:
@@ -155,7 +168,9 @@ def example_program(function: Function, x: Any, count: int | None = None) -> Pro
             f"({type(error).__name__}: {''.join(why)[:120]})"
         )
         raise InputError("apply_fn", got, cure) from error
-    count = output_count(function.outputs, function.entering, x) if count is None else count
+    if axis is not None:
+        return program
+    count = function.count(x) if count is None else count
     if program.count != count:
         n = jax.tree.leaves(x)[0].shape[0]
         got = f"{count} outputs an example in a batch of {n}, and {program.count} alone"

@@ -1,188 +1,142 @@
-"""The kernel of our own networks as the gradient with respect to a zero Gram matrix.
+"""The kernel of every parameter by itself, as a function to be compiled by the caller.
 
-The networks of :mod:`jaxntk.networks` have derivatives of their own, written by hand where speed
-needs them, which also give kernels; :mod:`jaxntk.kernels.traced` is for all other functions.
-
-Every parameter has a place beside it in ``params`` (:mod:`jaxntk.networks.layers`): a
-matrix of zeros that no output depends on, and whose cotangent is, by the rules of
-:mod:`jaxntk.networks.gram_rules`, the parameter's own kernel. One forward and one backward pass for
-each row of :func:`~jaxntk.kernels.outputs.output_basis` so give the kernel of every layer. Exact
-when the examples of a batch do not interact; see :mod:`jaxntk.kernels.coupled` where they do.
+:func:`~jaxntk.kernels.empirical.empirical_ntk` checks a function, compiles it and adds the kernels
+of all parameters up. What scores many architectures with one compilation does these itself, and
+knows what it differentiates.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
-from jax import lax
-from jaxtyping import Array, Shaped
+from jaxtyping import Array
 
-from jaxntk.errors import InputError
-from jaxntk.kernels.function import example_program, function_of, kernel_dtype
-from jaxntk.kernels.layer_kernels import LayerKernels, assemble, tiles_of, zero_kernels
-from jaxntk.kernels.outputs import ApplyFn, Outputs, check_outputs, flat_outputs, output_basis
-from jaxntk.kernels.parameters import Path, Places, by_path
-from jaxntk.kernels.traced.survey import survey
-from jaxntk.kernels.traced.taps import Reading
-from jaxntk.networks.layers import PLACE_SUFFIX
-
-Params = Mapping[str, Any]
+from jaxntk.kernels.function import Function, example_program, function_of
+from jaxntk.kernels.layer_kernels import LayerKernels
+from jaxntk.kernels.outputs import Outputs, check_outputs
+from jaxntk.kernels.parameters import ParameterChoice, Places
+from jaxntk.kernels.traced.contraction import Route, check_route
+from jaxntk.kernels.traced.kernels import Kernels
+from jaxntk.kernels.traced.program import Program
+from jaxntk.kernels.traced.survey import Survey, survey
 
 
-def gram_kernels(
-    apply_fn: ApplyFn,
-    params: Params,
-    x: Shaped[Array, "n ..."],
-    places: Places,
+class _Followed(NamedTuple):
+    """A function whose parameters were followed to where they meet data."""
+
+    function: Function
+    program: Program
+    found: Survey
+
+
+def layer_kernels(
+    apply_fn: Callable[..., Any],
+    params: Any,
+    x: Any,
     *,
     outputs: Outputs,
-    block: tuple[int, int] | None = None,
+    state: Any = None,
+    parameters: ParameterChoice = "all",
+    tile: int | None = None,
+    route: Route | str = "auto",
+    batch_axis: str | None = None,
 ) -> LayerKernels:
-    """Returns the kernel of every chosen parameter from one forward and a few backward passes.
+    r"""Returns the kernel of every chosen parameter.
+
+    .. math:: \Theta^{(p)}_{ij} = \langle \partial f(x_i) / \partial p,
+        \partial f(x_j) / \partial p \rangle
+
+    To be called inside ``jax.jit``: nothing is compiled or checked here.
 
     Args:
-        apply_fn: ``(params, x) -> outputs (n, ...)``, made of layers with Gram rules.
-        params: the parameters.
-        x: the inputs.
-        places: the parameters that enter, covered by the rules.
+        apply_fn: ``(params, x) -> outputs (n, ...)``, or ``(params, x, state)`` where a state is
+            given. What it gives for an example must not depend on the others, but for statistics
+            along ``batch_axis``.
+        params: the parameters, any tree of arrays.
+        x: the inputs: an array or a tree of arrays, examples on the first axis.
         outputs: which outputs, and how combined; see :mod:`jaxntk.kernels.outputs`.
-        block: None for the kernel of ``x`` with itself, else ``(a, b)`` with ``a + b == n`` for
-            the block of the first ``a`` examples against the last ``b``.
+        state: what is not differentiated; any tree of arrays.
+        parameters: ``all``, ``lga``, or which parameters enter, as a rule on their path.
+        tile: rows computed at a time, to bound memory; not with ``batch_axis``.
+        route: how gradients are contracted; see :mod:`jaxntk.kernels.traced.contraction`.
+        batch_axis: name of an axis over the examples, along which the function may take statistics
+            of the batch (``jax.lax.pmean(moment, batch_axis)``). They are held constant.
 
     Returns:
-        For each path an array ``(*leading axes, rows, columns)``, in the dtype that
-        :func:`~jaxntk.kernels.function.kernel_dtype` gives.
-        For ``full`` every example gives C neighbouring rows or columns.
+        For the path of each parameter that the outputs depend on an array
+        ``(*leading axes, n, n)``; leading axes are those that a scan takes a stacked parameter
+        apart along. For ``full`` every
+        example gives C neighbouring rows and columns. In float64 where a parameter that enters is,
+        else in float32, as are then all derivatives.
 
     Raises:
-        InputError: an unknown ``outputs``.
+        InputError: an argument that is not among the choices.
+
+    Example:
+        >>> def network(p, x):
+        ...     return jnp.tanh(x @ p["hidden"]) @ p["head"]
+        >>> params = {"hidden": jnp.ones((2, 3)), "head": jnp.ones((3, 1))}
+        >>> found = layer_kernels(network, params, jnp.ones((4, 2)), outputs="sum")
+        >>> {"/".join(path): kernel.shape for path, kernel in found.items()}
+        {'head': (4, 4), 'hidden': (4, 4)}
     """
-    rows, columns = block or (len(x), len(x))
-    flat = flat_outputs(apply_fn)
-    each = 1
-    if check_outputs(outputs) == "full":
-        each = jax.eval_shape(flat, params, x).shape[1]
-        x = jnp.repeat(x, each, axis=0)
-    zeros = zero_kernels(places, (rows * each, columns * each), kernel_dtype(params))
-
-    def out(grams: LayerKernels) -> Array:
-        return flat(with_places(params, grams), x)
-
-    primal, pull_back = jax.vjp(out, zeros)
-    basis = output_basis(outputs, primal.shape[1], primal.dtype)
-    if outputs == "full":
-        return pull_back(jnp.tile(basis, (len(x) // each, 1)))[0]
-    if len(basis) == 1:
-        return pull_back(jnp.broadcast_to(basis, primal.shape))[0]
-
-    def add_output(kernels: LayerKernels, combination: Array) -> tuple[LayerKernels, None]:
-        (more,) = pull_back(jnp.broadcast_to(combination[None, :], primal.shape))
-        return jax.tree.map(jnp.add, kernels, more), None
-
-    return lax.scan(add_output, zeros, basis)[0]
+    check_outputs(outputs)
+    check_route(route)
+    function, program, found = _follow(apply_fn, params, x, state, parameters, batch_axis)
+    wide = jnp.finfo(program.out_dtype).bits > jnp.finfo(function.dtype).bits
+    kernels = Kernels(program, found, outputs, route, function.dtype, narrow=wide)
+    arrays = [*function.entering, *jax.tree.leaves((function.others, function.state))]
+    leaves: list[Array] = jax.tree.leaves(x)
+    if tile is None or tile >= len(leaves[0]):
+        each = kernels.block(arrays, leaves)
+    else:
+        each = kernels.tiled(arrays, leaves, None, tile)
+    return {function.paths[key]: kernel for key, kernel in each.items()}
 
 
-def tiled_gram_kernels(
-    apply_fn: ApplyFn,
-    params: Params,
-    x1: Shaped[Array, "n1 ..."],
-    x2: Shaped[Array, "n2 ..."] | None,
-    places: Places,
+def parameter_places(
+    apply_fn: Callable[..., Any],
+    params: Any,
+    x: Any,
     *,
-    outputs: Outputs,
-    tile: int,
-) -> LayerKernels:
-    """Returns what :func:`gram_kernels` returns, holding the activations of two tiles at a time.
-
-    Every pair of tiles is one forward and backward pass over ``2 * tile`` examples, so the time
-    grows by a factor of about ``n / tile`` while the memory of activations does not depend on n.
+    state: Any = None,
+    parameters: ParameterChoice = "all",
+    batch_axis: str | None = None,
+) -> Places:
+    """Lists the parameters that enter a kernel and that the outputs depend on.
 
     Args:
-        apply_fn: as in :func:`gram_kernels`; what it computes for an example must not depend on
-            the others (batch normalisation with stored statistics).
-        params: the parameters.
-        x1: the inputs that give the rows.
-        x2: those that give the columns; None for ``x1``.
-        places: the parameters that enter.
-        outputs: as in :func:`gram_kernels`.
-        tile: examples in a tile; n need not be a multiple of it.
-
-    Returns:
-        As :func:`gram_kernels`.
-
-    Raises:
-        InputError: an unknown ``outputs``.
-    """
-    left = tiles_of(x1, tile)
-    right = left if x2 is None else tiles_of(x2, tile)
-    each = 1
-    if outputs == "full":
-        each = jax.eval_shape(flat_outputs(apply_fn), params, x1).shape[1]
-
-    def block(row: Array, column: Array) -> LayerKernels:
-        both = jnp.concatenate([left[row], right[column]])
-        return gram_kernels(apply_fn, params, both, places, outputs=outputs, block=(tile, tile))
-
-    return assemble(
-        block,
-        (len(x1) * each, None if x2 is None else len(x2) * each),
-        tile * each,
-        places,
-        kernel_dtype(params),
-    )
-
-
-def with_places(params: Params, grams: LayerKernels) -> Params:
-    """Adds, beside parameters, the places where their kernels are read off.
-
-    Args:
-        params: the parameters.
-        grams: for each path that enters, zeros in the shape of its kernel.
-
-    Returns:
-        A tree with both.
-    """
-    beside = {marker(path): gram for path, gram in grams.items()}
-    return traverse_util.unflatten_dict(by_path(params) | beside)
-
-
-def marker(path: Path) -> Path:
-    """Returns the path of a parameter's place.
-
-    Args:
-        path: of the parameter.
-
-    Returns:
-        The path of the leaf beside it.
-    """
-    return (*path[:-1], path[-1] + PLACE_SUFFIX)
-
-
-def network_places(apply_fn: ApplyFn, params: Params, x: Any) -> Places:
-    """Lists the parameters of one of our networks, with the axes that loops stack in front of them.
-
-    Args:
-        apply_fn: ``(params, x) -> outputs (n, ...)``.
+        apply_fn: as in :func:`layer_kernels`, as are all that follow.
         params: the parameters or their shapes.
-        x: a batch of inputs, or its shape.
+        x: a batch of inputs or its shape.
+        state: what is not differentiated, or its shapes.
+        parameters: which enter.
+        batch_axis: name of an axis over the examples.
 
     Returns:
-        The parameters that the outputs depend on.
+        Their paths, with the axes that loops stack in front of them.
 
     Raises:
-        InputError: one that is used more than once, for which a place would give a wrong kernel.
+        InputError: an unknown choice, or one that no parameter satisfies.
     """
-    function = function_of(apply_fn, params, None, "all", None)
-    found = survey(example_program(function, x))
-    places = {}
-    for key, path in enumerate(function.paths):
-        reading = found.reading(key)
-        if reading not in (None, Reading.KERNEL):
-            raise InputError(
-                "network", f"{'/'.join(path)}, {found.why_gradient(key)}", "use it once"
-            )
-        if reading is Reading.KERNEL:
-            places[path] = found.leading(key)
-    return Places(places)
+    function, _, found = _follow(apply_fn, params, x, state, parameters, batch_axis)
+    return Places({
+        path: found.leading(key)
+        for key, path in enumerate(function.paths)
+        if found.reading(key) is not None
+    })
+
+
+def _follow(
+    apply_fn: Callable[..., Any],
+    params: Any,
+    x: Any,
+    state: Any,
+    parameters: ParameterChoice,
+    batch_axis: str | None,
+) -> _Followed:
+    """Traces a function of one example and finds where its parameters meet data."""
+    function = function_of(apply_fn, params, state, parameters, None)
+    program = example_program(function, x, axis=batch_axis)
+    return _Followed(function, program, survey(program))

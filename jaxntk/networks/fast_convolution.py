@@ -14,12 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
 from jaxntk.networks.conv_grads import ConvWindow, conv_weight_grad
 from jaxntk.networks.forward_mode import in_forward_mode
-from jaxntk.networks.gram_rules import GRAM_RULE
+from jaxntk.networks.own_rules import mark
 
 
 def fast_convolution(params: Mapping[str, Any]) -> Callable[[Array, Array], Array]:
@@ -34,7 +33,7 @@ def fast_convolution(params: Mapping[str, Any]) -> Callable[[Array, Array], Arra
 
     def convolve(x: Array, kernel: Array) -> Array:
         # The derivative is that of the convolution, so that kernels may look inside.
-        return checkpoint_name(_convolve(params, x, kernel), GRAM_RULE)
+        return mark(_convolve(params, x, kernel))
 
     rule = jax.custom_vjp(convolve)
 

@@ -1,4 +1,4 @@
-"""Whether the operations of :mod:`jaxntk.networks.gram_rules` are plain ones for the moment."""
+"""Whether functions with a derivative of their own are plain ones for the moment."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,7 +9,7 @@ _forward_mode = ContextVar("forward_mode", default=False)
 
 
 def forward_mode() -> AbstractContextManager[None]:
-    """Makes the operations with Gram rules plain ones, which JAX differentiates in its own way.
+    """Makes functions with a derivative of their own plain ones, which JAX differentiates itself.
 
     JAX has no forward mode through a rule for the reverse mode. What needs it (Jacobian-vector
     products, linearisation) is traced inside this context; no kernel is read off there. A function

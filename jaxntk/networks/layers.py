@@ -1,13 +1,5 @@
-"""Layers with Gram rules: each parameter may carry, beside its value, a place for its kernel.
+"""Layers of convolutional networks: convolutions, normalisation with its modes, pooling."""
 
-A layer's parameters live in the Flax collection ``params``. A parameter takes part in the kernel
-if, at apply time, the same collection holds a second leaf beside it, its *place*: ``kernel@gram``
-beside ``kernel``. Because places are leaves of ``params``, whatever lifts parameters (``nn.scan``,
-``nn.remat``, ``nn.switch``) lifts them too. See :mod:`jaxntk.networks.gram_rules` for what is read
-off there.
-"""
-
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -17,19 +9,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxntk.networks import gram_rules
+from jaxntk.networks.convolution import convolve
+from jaxntk.networks.precision import matmul_precision
 
 BATCH_NORM_EPSILON = 1e-5
-
-PLACE_SUFFIX = "@gram"
-"""Ends the name of the leaf where a parameter's kernel is read off."""
-
-
-class Parameter(NamedTuple):
-    """A parameter's value and the place for its kernel (None: it does not enter the kernel)."""
-
-    value: Array
-    gram: Array | None
 
 
 class Normalizer(StrEnum):
@@ -45,41 +28,16 @@ class Normalizer(StrEnum):
     STORED = "stored"
 
 
-def parameter(
-    module: nn.Module,
-    name: str,
-    init: nn.initializers.Initializer,
-    shape: Sequence[int],
-    like: Array,
-) -> Parameter:
-    """Declares a parameter of ``module`` and finds the place for its kernel.
+class Convolution(NamedTuple):
+    """The parameters of a convolution.
 
     Args:
-        module: the layer, inside its compact method.
-        name: of the parameter.
-        init: initialiser ``(key, shape, dtype) -> array``.
-        shape: of the parameter.
-        like: an array whose dtype the parameter takes.
-
-    Returns:
-        The value, and the place if ``apply`` was given one.
+        kernel: height, width, input channels, output channels.
+        bias: one value an output channel, or None.
     """
-    value = module.param(name, init, tuple(shape), like.dtype)
-    return Parameter(value, place(module, name))
 
-
-def place(module: nn.Module, name: str) -> Array | None:
-    """Returns where the kernel of a module's parameter is to be read off.
-
-    Args:
-        module: a layer inside ``apply``.
-        name: of the parameter.
-
-    Returns:
-        The leaf beside it in ``params``, or None if the parameter does not enter the kernel.
-    """
-    key = name + PLACE_SUFFIX
-    return module.get_variable("params", key) if module.has_variable("params", key) else None
+    kernel: Float[Array, "k k i o"]
+    bias: Float[Array, " o"] | None
 
 
 class ConvParameters(nn.Module):
@@ -94,18 +52,18 @@ class ConvParameters(nn.Module):
     bias_init: nn.initializers.Initializer | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> tuple[Parameter, Parameter | None]:
-        """Returns kernel and bias for an input like ``x``."""
+    def __call__(self, x: Float[Array, "n h w c"]) -> Convolution:
+        """Returns kernel and bias for an input like ``x``, in its dtype."""
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = parameter(self, "kernel", self.kernel_init, shape, x)
+        kernel = self.param("kernel", self.kernel_init, shape, x.dtype)
         if self.bias_init is None:
-            return kernel, None
-        return kernel, parameter(self, "bias", self.bias_init, (self.features,), x)
+            return Convolution(kernel, None)
+        return Convolution(kernel, self.param("bias", self.bias_init, (self.features,), x.dtype))
 
 
 def apply_conv(
     x: Float[Array, "n h w i"],
-    parameters: tuple[Parameter, Parameter | None],
+    convolution: Convolution,
     *,
     stride: int = 1,
 ) -> Float[Array, "n h2 w2 o"]:
@@ -113,21 +71,37 @@ def apply_conv(
 
     Args:
         x: images, channels last.
-        parameters: what :class:`ConvParameters` declared.
+        convolution: what :class:`ConvParameters` declared.
         stride: the same along both axes.
 
     Returns:
         The convolved images, plus the bias if there is one.
     """
-    kernel, bias = parameters
-    size = kernel.value.shape[0]
+    kernel, bias = convolution
+    size = kernel.shape[0]
     if size == 1 and stride == 1:
         n, h, w, channels = x.shape
-        tokens = x.reshape(n, h * w, channels)
-        out = gram_rules.dense(tokens, kernel.value[0, 0], kernel.gram).reshape(n, h, w, -1)
+        out = dense(x.reshape(n, h * w, channels), kernel[0, 0]).reshape(n, h, w, -1)
     else:
-        out: Array = gram_rules.conv(x, kernel.value, kernel.gram, stride, (size - 1) // 2)
-    return out if bias is None else gram_rules.add_bias(out, bias.value, bias.gram)
+        out = convolve(x, kernel, stride, (size - 1) // 2)
+    return out if bias is None else add_bias(out, bias)
+
+
+def dense(
+    x: Float[Array, "n *tokens i"], kernel: Float[Array, "i o"]
+) -> Float[Array, "n *tokens o"]:
+    """Returns ``x @ kernel``, in the dtype of x."""
+    return jnp.einsum("...i,io->...o", x, kernel.astype(x.dtype), precision=matmul_precision())
+
+
+def add_bias(x: Float[Array, "*shape"], bias: Float[Array, "*last"]) -> Float[Array, "*shape"]:
+    """Adds a bias over the last axis, or over as many of the last axes as it has."""
+    return x + over_last(bias, x)
+
+
+def over_last(vector: Array, like: Array) -> Array:
+    """Returns an array in the dtype of another, with leading axes of one until it has as many."""
+    return vector.astype(like.dtype).reshape((1,) * (like.ndim - vector.ndim) + vector.shape)
 
 
 class Dense(nn.Module):
@@ -140,17 +114,16 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n i"]) -> Float[Array, "n o"]:
         """Applies the map."""
-        shape = (x.shape[-1], self.features)
-        kernel = parameter(self, "kernel", self.kernel_init, shape, x)
-        bias = parameter(self, "bias", self.bias_init, (self.features,), x)
-        out = gram_rules.dense(x[:, None, :], kernel.value, kernel.gram)[:, 0, :]
-        return gram_rules.add_bias(out, bias.value, bias.gram)
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), x.dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), x.dtype)
+        return add_bias(dense(x, kernel), bias)
 
 
 def normalize(
     x: Float[Array, "n h w c"],
     normalizer: Normalizer,
     stored: tuple[Float[Array, " c"], Float[Array, " c"]] | None = None,
+    axis_name: str | None = None,
 ) -> tuple[Float[Array, "n h w c"], tuple[Float[Array, " c"], Float[Array, " c"]]]:
     """Standardises each channel: ``(x - mean) / sqrt(var + 1e-5)``, with the biased variance.
 
@@ -158,6 +131,7 @@ def normalize(
         x: images, channels last.
         normalizer: where mean and variance come from.
         stored: mean and variance, for ``Normalizer.STORED``.
+        axis_name: name of a ``jax.vmap`` axis that the rest of the batch is along, or None.
 
     Returns:
         The standardised images, and the mean and variance that were used.
@@ -166,8 +140,9 @@ def normalize(
         assert stored is not None
         mean, var = stored
     else:
-        mean = jnp.mean(x, axis=(0, 1, 2))
+        mean = _over_all(jnp.mean(x, axis=(0, 1, 2)), axis_name)
         var = jnp.mean(jnp.square(x - mean.reshape(1, 1, 1, -1)), axis=(0, 1, 2))
+        var = _over_all(var, axis_name)
         if normalizer is Normalizer.FROZEN:
             mean, var = lax.stop_gradient((mean, var))
     scale = lax.rsqrt(var + jnp.asarray(BATCH_NORM_EPSILON, x.dtype))
@@ -175,29 +150,36 @@ def normalize(
     return out, (mean, var)
 
 
+def _over_all(moment: Array, axis_name: str | None) -> Array:
+    return moment if axis_name is None else lax.pmean(moment, axis_name)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation with scale, bias and stored statistics (0 and 1 at initialisation).
 
     The statistics used are written to ``batch_stats`` when that collection is mutable.
+
+    Args:
+        normalizer: where mean and variance come from.
+        axis_name: see :func:`normalize`.
     """
 
     normalizer: Normalizer
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """Normalises, scales and shifts."""
         shape = (x.shape[-1],)
-        scale = parameter(self, "scale", nn.initializers.ones, shape, x)
-        bias = parameter(self, "bias", nn.initializers.zeros, shape, x)
+        scale = self.param("scale", nn.initializers.ones, shape, x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape, x.dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, x.dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, x.dtype)
-        out, used = normalize(
-            x, self.normalizer, (mean.value.astype(x.dtype), var.value.astype(x.dtype))
-        )
+        stored = (mean.value.astype(x.dtype), var.value.astype(x.dtype))
+        out, used = normalize(x, self.normalizer, stored, self.axis_name)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             mean.value, var.value = used
-        out = gram_rules.multiply_scale(out, scale.value, scale.gram)
-        return gram_rules.add_bias(out, bias.value, bias.gram)
+        return add_bias(out * over_last(scale, out), bias)
 
 
 def avg_pool_3x3(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:

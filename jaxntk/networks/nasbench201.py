@@ -81,6 +81,7 @@ class Reduction(nn.Module):
     channels: int
     normalizer: Normalizer
     initializer: str
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
@@ -90,7 +91,7 @@ class Reduction(nn.Module):
         for letter, stride in (("a", 2), ("b", 1)):
             kernel = ConvParameters(self.channels, 3, draw, name=f"conv_{letter}")(out)
             out = apply_conv(relu(out), kernel, stride=stride)
-            out = BatchNorm(self.normalizer, name=f"norm_{letter}")(out)
+            out = BatchNorm(self.normalizer, self.axis_name, name=f"norm_{letter}")(out)
         shortcut = avg_pool_2x2(x)
         return out + apply_conv(
             shortcut, ConvParameters(self.channels, 1, draw, name="shortcut")(shortcut)
@@ -106,6 +107,8 @@ class NasBench201(nn.Module):
         cells_per_stage: 5 in the benchmark.
         batch_norm: see :class:`BatchNormMode`; there is no default.
         initializer: ``pytorch``, ``he_normal`` or ``lecun_normal``.
+        axis_name: name of a ``jax.vmap`` axis that the rest of a batch is along, for statistics of
+            the batch; None where x is the whole batch.
     """
 
     num_classes: int
@@ -113,6 +116,7 @@ class NasBench201(nn.Module):
     cells_per_stage: int
     batch_norm: BatchNormMode
     initializer: str = "pytorch"
+    axis_name: str | None = None
 
     cell: ClassVar[type[nn.Module]] = Cell
     choice: ClassVar[jax.ShapeDtypeStruct] = jax.ShapeDtypeStruct((6,), jnp.int32)
@@ -135,7 +139,7 @@ class NasBench201(nn.Module):
         tracked = self.batch_norm.tracked
         draw = initialization(self.initializer)
         x = apply_conv(x, ConvParameters(self.channels, 3, draw.kernel, name="stem")(x))
-        x = BatchNorm(tracked, name="stem_norm")(x)
+        x = BatchNorm(tracked, self.axis_name, name="stem_norm")(x)
         arch = self.simplified(arch)
         scanned = nn.scan(
             self.cell,
@@ -147,9 +151,13 @@ class NasBench201(nn.Module):
         for stage in (1, 2, 3):
             if stage > 1:
                 width = self.channels * 2 ** (stage - 1)
-                x = Reduction(width, tracked, self.initializer, name=f"reduction_{stage - 1}")(x)
-            x, _ = scanned(self.batch_norm.cells, self.initializer, name=f"stage_{stage}")(x, arch)
-        x = relu(BatchNorm(tracked, name="norm")(x))
+                x = Reduction(
+                    width, tracked, self.initializer, self.axis_name, name=f"reduction_{stage - 1}"
+                )(x)
+            x, _ = scanned(
+                self.batch_norm.cells, self.initializer, self.axis_name, name=f"stage_{stage}"
+            )(x, arch)
+        x = relu(BatchNorm(tracked, self.axis_name, name="norm")(x))
         x = jnp.mean(x, axis=(1, 2))
         bias_init = draw.bias(x.shape[-1])
         return Dense(self.num_classes, draw.kernel, bias_init, name="classifier")(x)

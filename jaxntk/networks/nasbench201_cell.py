@@ -27,23 +27,23 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxntk.networks.forward_mode import always_in, in_forward_mode
-from jaxntk.networks.gram_rules import name_rule
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import (
+    Convolution,
     ConvParameters,
     Normalizer,
-    Parameter,
     apply_conv,
     avg_pool_3x3,
     normalize,
     relu,
 )
+from jaxntk.networks.own_rules import mark
 from jaxntk.spaces.nasbench201 import EDGES
 
 Moments = tuple[Float[Array, " c"], Float[Array, " c"]]
 """Mean and variance of each channel."""
 
-Convolutions = dict[int, tuple[Parameter, Parameter | None]]
+Convolutions = dict[int, Convolution]
 """The convolutions of an edge by their size, 1 and 3."""
 
 
@@ -96,6 +96,7 @@ class Cell(nn.Module):
 
     normalizer: Normalizer
     initializer: str
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(
@@ -103,7 +104,8 @@ class Cell(nn.Module):
     ) -> tuple[Float[Array, "n h w c"], None]:
         """Applies the cell; the second value is the empty output ``nn.scan`` asks for."""
         edges = [Edge(self.initializer, name=f"edge_{to}_from_{source}") for to, source in EDGES]
-        out, used = apply_cell(x, arch, tuple(edge(x) for edge in edges), self.normalizer)
+        parameters = tuple(edge(x) for edge in edges)
+        out, used = apply_cell(x, arch, parameters, self.normalizer, self.axis_name)
         for edge, moments in zip(edges, used, strict=True):
             edge.store(moments)
         return out, None
@@ -138,6 +140,7 @@ def apply_cell(
     arch: Int[Array, "6"],
     edges: tuple[EdgeParameters, ...],
     normalizer: Normalizer,
+    axis_name: str | None = None,
 ) -> tuple[Float[Array, "n h w c"], tuple[Moments, ...]]:
     """Applies a cell; its derivative in reverse mode is the one described above.
 
@@ -146,12 +149,13 @@ def apply_cell(
         arch: six operations, 0..4, traced; under ``scan`` and ``map`` only their branches run.
         edges: the parameters of each edge.
         normalizer: where mean and variance come from.
+        axis_name: of the rest of the batch; see :func:`~jaxntk.networks.layers.normalize`.
 
     Returns:
         The output, and for each edge the mean and variance used (the stored ones where nothing was
         normalised). Nothing is pulled back from these.
     """
-    return _cell_function(normalizer, in_forward_mode())(x, arch, edges)
+    return _cell_function(normalizer, in_forward_mode(), axis_name)(x, arch, edges)
 
 
 def add_operation(
@@ -160,6 +164,7 @@ def add_operation(
     x: Float[Array, "n h w c"],
     edge: EdgeParameters,
     normalizer: Normalizer,
+    axis_name: str | None = None,
 ) -> tuple[Float[Array, "n h w c"], Moments]:
     """Adds what one of the five operations makes of a node.
 
@@ -169,13 +174,14 @@ def add_operation(
         x: the node.
         edge: the parameters of the edge.
         normalizer: where mean and variance come from.
+        axis_name: of the rest of the batch.
 
     Returns:
         The sum, and the mean and variance used.
     """
 
     def convolved(size: int) -> tuple[Array, Moments]:
-        out, used = _relu_conv_norm(x, edge.convolutions[size], normalizer, edge.stored)
+        out, used = _relu_conv_norm(x, edge.convolutions[size], normalizer, edge.stored, axis_name)
         return total + out, used
 
     branches = (
@@ -212,7 +218,7 @@ def pull_back_operation(
     nothing = jax.tree.map(jnp.zeros_like, edge.convolutions)
 
     def convolved(size: int) -> tuple[Array, Convolutions]:
-        def out(x: Array, convolution: tuple[Parameter, Parameter | None]) -> Array:
+        def out(x: Array, convolution: Convolution) -> Array:
             return _relu_conv_norm(x, convolution, normalizer, edge.stored)[0]
 
         more, grads = jax.vjp(out, x, edge.convolutions[size])[1](ct)
@@ -230,36 +236,41 @@ def pull_back_operation(
 
 def _relu_conv_norm(
     x: Array,
-    convolution: tuple[Parameter, Parameter | None],
+    convolution: Convolution,
     normalizer: Normalizer,
     stored: Moments,
+    axis_name: str | None = None,
 ) -> tuple[Array, Moments]:
-    return normalize(apply_conv(relu(x), convolution), normalizer, stored)
+    return normalize(apply_conv(relu(x), convolution), normalizer, stored, axis_name)
 
 
 @cache
-def _cell_function(normalizer: Normalizer, forward: bool) -> Callable[..., Any]:
+def _cell_function(
+    normalizer: Normalizer, forward: bool, axis_name: str | None
+) -> Callable[..., Any]:
     """Returns ``(x, arch, edges) -> (output, moments)`` with its derivative.
 
     In forward mode it is another function, so that neither mode meets traces of the other.
     """
     # Edges of one shape share the trace of one function.
-    add = jax.jit(always_in(forward, partial(add_operation, normalizer=normalizer)))
+    add = _jitted(add_operation, forward, normalizer=normalizer, axis_name=axis_name)
     if forward:
         # Where JAX goes back through it, the switch would save what every branch needs.
         return partial(_run_cell, add=jax.checkpoint(add))
-    plain = partial(_run_cell, add=jax.checkpoint(add))
+    frozen = normalizer is Normalizer.FROZEN
     # The statistics that were used, held constant, give the same derivative.
-    again = Normalizer.STORED if normalizer is Normalizer.FROZEN else normalizer
-    pull_back = jax.jit(always_in(False, partial(pull_back_operation, normalizer=again)))
-    rule = jax.custom_vjp(plain)
+    again = Normalizer.STORED if frozen else normalizer
+    add_again = jax.checkpoint(_jitted(add_operation, forward, normalizer=again), prevent_cse=False)
+    body = partial(_add_frozen, add, add_again) if frozen else add_again
+    pull_back = _jitted(pull_back_operation, forward, normalizer=again)
+    rule = jax.custom_vjp(partial(_run_cell, add=body))
 
     def forward_pass(
         x: Array, arch: Array, edges: tuple[EdgeParameters, ...]
     ) -> tuple[tuple[Array, tuple[Moments, ...]], tuple[Any, ...]]:
         nodes, used = _run_forward(x, arch, edges, add)
         kept = edges
-        if normalizer is Normalizer.FROZEN:
+        if frozen:
             kept = tuple(
                 edge._replace(stored=moments) for edge, moments in zip(edges, used, strict=True)
             )
@@ -269,11 +280,38 @@ def _cell_function(normalizer: Normalizer, forward: bool) -> Callable[..., Any]:
     return rule
 
 
+def _jitted(operation: Callable[..., Any], forward: bool, **options: Any) -> Callable[..., Any]:
+    return jax.jit(always_in(forward, partial(operation, **options)))
+
+
+def _add_frozen(
+    add: Callable[..., Any],
+    add_again: Callable[..., Any],
+    op: Int[Array, ""],
+    total: Float[Array, "n h w c"],
+    x: Float[Array, "n h w c"],
+    edge: EdgeParameters,
+) -> tuple[Float[Array, "n h w c"], Moments]:
+    """Adds what an operation makes of a node; its derivative needs no convolution."""
+    # It is that with the statistics that were used as constants.
+    out, used = add(op, *lax.stop_gradient((total, x, edge)))
+    return _known(add_again(op, total, x, edge._replace(stored=used))[0], out), used
+
+
+@jax.custom_vjp
+def _known(value: Array, result: Array) -> Array:
+    """Returns what a value is known to be; it has the derivative of the value."""
+    return result
+
+
+_known.defvjp(lambda value, result: (result, None), lambda _, ct: (ct, jnp.zeros_like(ct)))
+
+
 def _run_cell(
     x: Array, arch: Array, edges: tuple[EdgeParameters, ...], add: Callable[..., Any]
 ) -> tuple[Array, tuple[Moments, ...]]:
     nodes, used = _run_forward(x, arch, edges, add)
-    return name_rule(nodes[-1]), used
+    return mark(nodes[-1]), used
 
 
 def _run_forward(

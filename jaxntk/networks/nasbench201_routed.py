@@ -11,7 +11,7 @@ weights are the same for all of them. ``none`` costs nothing and ``skip_connect`
 the first cell the network does not depend on the architecture, so that part runs once for all.
 
 Each cell has its own kernel. One place of shape ``(cells, n, n)`` threaded through all layers is
-enough to read the sum over layers off (:mod:`jaxntk.networks.gram_rules`): cotangents add up.
+enough to read the sum over layers off (:mod:`jaxntk.networks.routed_rules`): cotangents add up.
 
 Each operation has a fixed number of slots on each edge, so shapes do not depend on who chose what
 (:class:`Routes`). In a population of whole orbits ``{a, a + 1, .., a + 4 mod 5}`` every operation
@@ -28,11 +28,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxntk.errors import InputError
-from jaxntk.networks import gram_rules
+from jaxntk.networks import routed_rules
 from jaxntk.networks.layers import (
     Normalizer,
-    Parameter,
-    apply_conv,
     avg_pool_2x2,
     avg_pool_3x3,
     normalize,
@@ -65,6 +63,13 @@ class Routes(NamedTuple):
     skip: tuple[Bool[Array, " cells"], ...]
 
 
+class _Parameter(NamedTuple):
+    """A parameter's value and the place for its kernel (None: it does not enter the kernel)."""
+
+    value: Array
+    gram: Array | None
+
+
 class _Scope(NamedTuple):
     """Parameters, stored statistics and the rule on paths, at one path of the network."""
 
@@ -80,10 +85,10 @@ class _Scope(NamedTuple):
             path=(*self.path, name),
         )
 
-    def parameter(self, name: str, place: Array) -> Parameter:
-        return Parameter(self.params[name], place if self.enters((*self.path, name)) else None)
+    def parameter(self, name: str, place: Array) -> _Parameter:
+        return _Parameter(self.params[name], place if self.enters((*self.path, name)) else None)
 
-    def conv(self, place: Array) -> tuple[Parameter, Parameter | None]:
+    def conv(self, place: Array) -> tuple[_Parameter, _Parameter | None]:
         bias = self.parameter("bias", place) if "bias" in self.params else None
         return self.parameter("kernel", place), bias
 
@@ -186,7 +191,7 @@ def _edge(
         return copied
 
     def relu_conv_norm(name: str, x: Array, place: Array) -> Array:
-        out = apply_conv(relu(x), scope[name].conv(place))
+        out = _apply_conv(relu(x), scope[name].conv(place))
         return normalize(out, normalizer, scope.stored(out.dtype))[0]
 
     operations = (
@@ -265,7 +270,7 @@ def _stem(
 ) -> Float[Array, "n h w c"]:
     x, params, statistics = inputs
     scope = _Scope(params, statistics, enters)
-    out = apply_conv(x, scope["stem"].conv(place))
+    out = _apply_conv(x, scope["stem"].conv(place))
     return _batch_norm(scope["stem_norm"], out, place, normalizer)
 
 
@@ -274,9 +279,9 @@ def _reduction(
 ) -> Float[Array, "n h2 w2 c2"]:
     out = x
     for letter, stride in (("a", 2), ("b", 1)):
-        out = apply_conv(relu(out), scope[f"conv_{letter}"].conv(place), stride=stride)
+        out = _apply_conv(relu(out), scope[f"conv_{letter}"].conv(place), stride=stride)
         out = _batch_norm(scope[f"norm_{letter}"], out, place, normalizer)
-    return out + apply_conv(avg_pool_2x2(x), scope["shortcut"].conv(place))
+    return out + _apply_conv(avg_pool_2x2(x), scope["shortcut"].conv(place))
 
 
 def _head(
@@ -286,8 +291,26 @@ def _head(
     tokens = jnp.mean(x, axis=(1, 2))[:, None, :]
     kernel, bias = scope["classifier"].conv(place)
     assert bias is not None
-    out = gram_rules.dense(tokens, kernel.value, kernel.gram)[:, 0, :]
-    return gram_rules.add_bias(out, bias.value, bias.gram)
+    out = routed_rules.dense(tokens, kernel.value, kernel.gram)[:, 0, :]
+    return routed_rules.add_bias(out, bias.value, bias.gram)
+
+
+def _apply_conv(
+    x: Float[Array, "n h w i"],
+    parameters: tuple[_Parameter, _Parameter | None],
+    *,
+    stride: int = 1,
+) -> Float[Array, "n h2 w2 o"]:
+    """Convolves as :func:`jaxntk.networks.layers.apply_conv` does, and reads the kernel off."""
+    kernel, bias = parameters
+    size = kernel.value.shape[0]
+    if size == 1 and stride == 1:
+        n, h, w, channels = x.shape
+        tokens = x.reshape(n, h * w, channels)
+        out = routed_rules.dense(tokens, kernel.value[0, 0], kernel.gram).reshape(n, h, w, -1)
+    else:
+        out = routed_rules.conv(x, kernel.value, kernel.gram, stride, (size - 1) // 2)
+    return out if bias is None else routed_rules.add_bias(out, bias.value, bias.gram)
 
 
 def _batch_norm(
@@ -295,5 +318,5 @@ def _batch_norm(
 ) -> Float[Array, "n h w c"]:
     out = normalize(x, normalizer, scope.stored(x.dtype))[0]
     scale, bias = scope.parameter("scale", place), scope.parameter("bias", place)
-    out = gram_rules.multiply_scale(out, scale.value, scale.gram)
-    return gram_rules.add_bias(out, bias.value, bias.gram)
+    out = routed_rules.multiply_scale(out, scale.value, scale.gram)
+    return routed_rules.add_bias(out, bias.value, bias.gram)

@@ -29,6 +29,7 @@ class SuperCell(nn.Module):
 
     normalizer: Normalizer
     initializer: str
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(
@@ -43,7 +44,7 @@ class SuperCell(nn.Module):
         for kept, (to, source) in zip(mask, EDGES, strict=True):
             edge = Edge(self.initializer, name=f"edge_{to}_from_{source}")(x)
             shares = kept.astype(x.dtype) / jnp.maximum(kept.sum(), 1).astype(x.dtype)
-            nodes[to] += _mixed(nodes[source], shares, edge, self.normalizer)
+            nodes[to] += _mixed(nodes[source], shares, edge, self.normalizer, self.axis_name)
         return nodes[-1], None
 
 
@@ -71,12 +72,13 @@ def _mixed(
     shares: Float[Array, "5"],
     edge: EdgeParameters,
     normalizer: Normalizer,
+    axis_name: str | None,
 ) -> Float[Array, "n h w c"]:
     """The weighted sum of what all operations make of a node."""
 
     def convolved(size: int) -> Array:
         out = apply_conv(relu(x), edge.convolutions[size])
-        return normalize(out, normalizer, edge.stored)[0]
+        return normalize(out, normalizer, edge.stored, axis_name)[0]
 
     _, skip, one, three, pool = shares
     return skip * x + one * convolved(1) + three * convolved(3) + pool * avg_pool_3x3(x)

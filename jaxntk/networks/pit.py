@@ -25,9 +25,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxntk.errors import InputError
-from jaxntk.networks import gram_rules
 from jaxntk.networks.initializers import initialization
-from jaxntk.networks.layers import parameter
+from jaxntk.networks.layers import add_bias
 from jaxntk.networks.pit_classes import ShapeClass, shape_classes
 from jaxntk.networks.precision import matmul_precision
 from jaxntk.networks.vit_block import BlockSizes, blocks, channel_mask
@@ -150,11 +149,10 @@ class Tokens(nn.Module):
     def __call__(self, tokens: Float[Array, "n t c"]) -> Float[Array, "n t+1 c"]:
         """Returns one token more."""
         n, t, c = tokens.shape
-        table = parameter(self, "table", draw_weights, (t, c), tokens)
-        first = parameter(self, "class_token", draw_weights, (c,), tokens)
-        zeros = jnp.zeros((n, 1, c), tokens.dtype)
-        image = gram_rules.add_bias(tokens, *table)
-        return jnp.concatenate([gram_rules.add_bias(zeros, *first), image], axis=1)
+        table = self.param("table", draw_weights, (t, c), tokens.dtype)
+        first = self.param("class_token", draw_weights, (c,), tokens.dtype)
+        first = add_bias(jnp.zeros((n, 1, c), tokens.dtype), first)
+        return jnp.concatenate([first, add_bias(tokens, table)], axis=1)
 
 
 def logits(

@@ -99,7 +99,7 @@ def apply_block(
     Returns:
         Tokens, 0 in channels that are not active.
     """
-    hidden = parameters.mlp_out.weight.value.shape[0]
+    hidden = parameters.mlp_out.weight.shape[0]
 
     def apply(x: Array) -> Array:
         mask = channel_mask(active, x)

@@ -1,4 +1,4 @@
-"""Layers of vision transformers with Gram rules, at the largest size with the rest masked.
+"""Layers of vision transformers, at the largest size with the rest masked.
 
 An architecture narrower than the largest is the largest with zeros in the channels it lacks: what
 is masked is 0 on the way forward and receives no cotangent on the way back, so that outputs and
@@ -14,9 +14,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jaxntk.errors import InputError
-from jaxntk.networks import gram_rules
 from jaxntk.networks.initializers import initialization, normal
-from jaxntk.networks.layers import Parameter, parameter
+from jaxntk.networks.layers import add_bias, dense, over_last
 from jaxntk.networks.precision import matmul_precision
 
 LAYER_NORM_EPSILON = 1e-6
@@ -30,8 +29,8 @@ draw_weights = normal(SPREAD)
 class Affine(NamedTuple):
     """A matrix and the shift after it, or the scale and shift of a layer norm."""
 
-    weight: Parameter
-    bias: Parameter
+    weight: Array
+    bias: Array
 
 
 class AffineParameters(nn.Module):
@@ -46,11 +45,9 @@ class AffineParameters(nn.Module):
     @nn.compact
     def __call__(self, like: Float[Array, "..."]) -> Affine:
         """Returns kernel and bias in the dtype of ``like``."""
-        shape = (self.inputs, self.features)
-        kernel = parameter(self, "kernel", draw_weights, shape, like)
-        return Affine(
-            kernel, parameter(self, "bias", nn.initializers.zeros, (self.features,), like)
-        )
+        kernel = self.param("kernel", draw_weights, (self.inputs, self.features), like.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), like.dtype)
+        return Affine(kernel, bias)
 
 
 class NormParameters(nn.Module):
@@ -63,8 +60,8 @@ class NormParameters(nn.Module):
         """Returns scale and bias in the dtype of ``like``."""
         shape = (self.features,)
         return Affine(
-            parameter(self, "scale", nn.initializers.ones, shape, like),
-            parameter(self, "bias", nn.initializers.zeros, shape, like),
+            self.param("scale", nn.initializers.ones, shape, like.dtype),
+            self.param("bias", nn.initializers.zeros, shape, like.dtype),
         )
 
 
@@ -79,8 +76,7 @@ def affine(x: Float[Array, "n t i"], parameters: Affine) -> Float[Array, "n t o"
         ``x @ kernel + bias``.
     """
     kernel, bias = parameters
-    out = gram_rules.dense(x, kernel.value, kernel.gram)
-    return gram_rules.add_bias(out, bias.value, bias.gram)
+    return add_bias(dense(x, kernel), bias)
 
 
 def layer_norm(
@@ -102,8 +98,7 @@ def layer_norm(
     centred = (x - x.sum(axis=-1, keepdims=True) / count) * mask
     variance = jnp.square(centred).sum(axis=-1, keepdims=True) / count
     out = centred * lax.rsqrt(variance + jnp.asarray(LAYER_NORM_EPSILON, x.dtype))
-    out = gram_rules.multiply_scale(out, scale.value, scale.gram)
-    return gram_rules.add_bias(out, bias.value, bias.gram) * mask
+    return add_bias(out * over_last(scale, out), bias) * mask
 
 
 def attention(qkv: Float[Array, "n t 3 d"], heads: int) -> Float[Array, "n t d"]:
@@ -172,8 +167,8 @@ class PatchEmbedding(nn.Module):
         cut = patches(x, self.size, self.stride)
         draw = initialization("pytorch")
         shape = (cut.shape[-1], self.features)
-        kernel = parameter(self, "kernel", draw.kernel, shape, x)
-        bias = parameter(self, "bias", draw.bias(shape[0]), shape[1:], x)
+        kernel = self.param("kernel", draw.kernel, shape, x.dtype)
+        bias = self.param("bias", draw.bias(shape[0]), shape[1:], x.dtype)
         return affine(cut, Affine(kernel, bias))
 
 
@@ -184,8 +179,7 @@ class Positions(nn.Module):
     def __call__(self, tokens: Float[Array, "n t c"]) -> Float[Array, "n t+1 c"]:
         """Returns one token more."""
         n, t, c = tokens.shape
-        first = parameter(self, "class_token", draw_weights, (c,), tokens)
-        table = parameter(self, "table", draw_weights, (t + 1, c), tokens)
-        zeros = jnp.zeros((n, 1, c), tokens.dtype)
-        tokens = jnp.concatenate([gram_rules.add_bias(zeros, *first), tokens], axis=1)
-        return gram_rules.add_bias(tokens, *table)
+        first = self.param("class_token", draw_weights, (c,), tokens.dtype)
+        table = self.param("table", draw_weights, (t + 1, c), tokens.dtype)
+        first = add_bias(jnp.zeros((n, 1, c), tokens.dtype), first)
+        return add_bias(jnp.concatenate([first, tokens], axis=1), table)

@@ -13,12 +13,18 @@ from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.coupled import coupled_kernels
-from jaxntk.kernels.gram import gram_kernels, network_places, tiled_gram_kernels
+from jaxntk.kernels.gram import layer_kernels, parameter_places
 from jaxntk.kernels.layer_kernels import LayerKernels, total
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
 from jaxntk.kernels.outputs import Outputs, check_outputs
-from jaxntk.kernels.parameters import ParameterChoice, Places, select
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.kernels.parameters import ParameterChoice, Places
+from jaxntk.networks.nasbench201 import (
+    BatchNormMode,
+    NasBench201,
+    batch_statistics,
+    init_variables,
+    logits,
+)
 from jaxntk.networks.precision import at_precision, check_x64
 from jaxntk.spaces.nasbench201 import ArchLike, check_arch, is_connected
 
@@ -28,6 +34,9 @@ PARAMETERS: dict[Precision, str] = {"float32": "float32", "mixed": "float32", "f
 
 IMAGE_MULTIPLE = 4
 """What height and width, in pixels, are multiples of, so that they can be halved twice."""
+
+BATCH_AXIS = "images"
+"""Name of the axis over images, along which networks take statistics of the batch."""
 
 KernelFn = Callable[[Any, Array, Array], LayerKernels]
 
@@ -71,20 +80,20 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
     Raises:
         InputError: an unknown choice, or one that no parameter satisfies.
     """
-    frozen = network.clone(batch_norm=BatchNormMode.FROZEN)
-    x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
-    arch = jnp.zeros(network.choice.shape, network.choice.dtype)
+    stored = network.clone(batch_norm=BatchNormMode.STORED)
     draw = partial(init_variables, network, image_shape=image, dtype=jnp.dtype("float32"))
     shapes = jax.eval_shape(draw, jax.random.key(0))
-    rest = {
-        "batch_stats": jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes["batch_stats"])
-    }
+    x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
+    state = (network.choice, shapes["batch_stats"])
+    return parameter_places(
+        partial(_outputs, stored), shapes["params"], x, state=state, parameters=choice
+    )
 
-    def apply_fn(params: Any, x: Array) -> Array:
-        logits: Any = frozen.apply({**rest, "params": params}, x, arch)
-        return logits
 
-    return select(network_places(apply_fn, shapes["params"], x), choice)
+def _outputs(network: NasBench201, params: Any, x: Array, state: tuple[Any, Any]) -> Array:
+    """Returns the logits; the state is the cell and the stored statistics."""
+    arch, statistics = state
+    return logits(network, {"params": params, "batch_stats": statistics}, x, arch)
 
 
 def check_settings(settings: KernelSettings, x_shape: tuple[int, ...]) -> None:
@@ -128,41 +137,34 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
     """
     check_settings(settings, (1, *image))
     mode = BatchNormMode(settings.batch_norm)
+    exact, stored = (network.clone(batch_norm=each) for each in (mode, BatchNormMode.STORED))
+    in_batch = exact.clone(axis_name=BATCH_AXIS)
     # A Flax module hashes by value, which pyright does not see.
-    chosen = kernel_places(network, image, settings.parameters)  # pyright: ignore[reportArgumentType]
-    exact = network.clone(batch_norm=mode)
-    stored = network.clone(batch_norm=BatchNormMode.STORED)
+    places = partial(kernel_places, network, image, settings.parameters)  # pyright: ignore[reportArgumentType]
+    outputs, tile = settings.outputs, settings.tile
 
     def kernels(variables: Any, x: Array, arch: Array) -> LayerKernels:
-        with at_precision(settings.matmul_precision):
-            return by_method(variables, x, arch)
-
-    def by_method(variables: Any, x: Array, arch: Array) -> LayerKernels:
-        params = variables["params"]
-        rest = {name: leaf for name, leaf in variables.items() if name != "params"}
-
-        def apply_fn(params: Any, x: Array) -> Array:
-            logits: Any = exact.apply({**rest, "params": params}, x, arch)
-            return logits
-
+        params, state = variables["params"], (arch, variables["batch_stats"])
+        given = {"outputs": outputs, "parameters": settings.parameters}
         if mode.coupled:
-            return coupled_kernels(
-                apply_fn, params, x, chosen, outputs=settings.outputs, tile=settings.tile
-            )
-        if settings.tile is None or settings.tile >= len(x):
-            return gram_kernels(apply_fn, params, x, chosen, outputs=settings.outputs)
+
+            def apply_fn(params: Any, x: Array) -> Array:
+                return _outputs(exact, params, x, state)
+
+            return coupled_kernels(apply_fn, params, x, places(), outputs=outputs, tile=tile)
+        if tile is None or tile >= len(x):
+            frozen = partial(_outputs, in_batch)
+            return layer_kernels(frozen, params, x, state=state, batch_axis=BATCH_AXIS, **given)
         # One pass over all images fixes the statistics; the tiles then use them as constants.
-        _, statistics = exact.apply(variables, x, arch, mutable=["batch_stats"])
+        statistics = batch_statistics(network, variables, x, arch)["batch_stats"]
+        by_tiles = partial(_outputs, stored)
+        return layer_kernels(by_tiles, params, x, state=(arch, statistics), tile=tile, **given)
 
-        def apply_stored(params: Any, x: Array) -> Array:
-            logits: Any = stored.apply({**rest, **statistics, "params": params}, x, arch)
-            return logits
+    def at_its_precision(variables: Any, x: Array, arch: Array) -> LayerKernels:
+        with at_precision(settings.matmul_precision):
+            return kernels(variables, x, arch)
 
-        return tiled_gram_kernels(
-            apply_stored, params, x, None, chosen, outputs=settings.outputs, tile=settings.tile
-        )
-
-    return kernels
+    return at_its_precision
 
 
 @dataclass(frozen=True, eq=False)

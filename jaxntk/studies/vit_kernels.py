@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.fourier import FourierMap, fourier_images
-from jaxntk.kernels.gram import gram_kernels, network_places, tiled_gram_kernels
+from jaxntk.kernels.gram import layer_kernels
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
 from jaxntk.kernels.outputs import Outputs, check_outputs
@@ -280,20 +280,14 @@ def _mean_kernel(
     parts: Float[Array, "parts n h w c"],
     arch: Int[Array, " genes"],
 ) -> Float[Array, "n n"]:
-    def apply_fn(params: Any, x: Array) -> Array:
+    def apply_fn(params: Any, x: Array, arch: Array) -> Array:
         return logits(network, params, x, arch)
 
-    places, outputs, tile = (
-        network_places(apply_fn, params, parts[0]),
-        settings.outputs,
-        settings.tile,
-    )
-
     def kernel(x: Array) -> Array:
-        if tile is None or tile >= len(x):
-            return total(gram_kernels(apply_fn, params, x, places, outputs=outputs))
         return total(
-            tiled_gram_kernels(apply_fn, params, x, None, places, outputs=outputs, tile=tile)
+            layer_kernels(
+                apply_fn, params, x, state=arch, outputs=settings.outputs, tile=settings.tile
+            )
         )
 
     with at_precision(settings.matmul_precision):

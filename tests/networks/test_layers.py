@@ -8,10 +8,10 @@ from jax import lax
 
 from jaxntk.networks.layers import (
     BatchNorm,
+    Convolution,
     ConvParameters,
     Dense,
     Normalizer,
-    Parameter,
     apply_conv,
     avg_pool_2x2,
     avg_pool_3x3,
@@ -119,7 +119,7 @@ def test_batch_norm_scales_shifts_and_writes_statistics_on_request(normalizer, m
 @pytest.mark.parametrize("size", [4, 5, 8])
 def test_stride_two_pads_one_zero_on_every_side(size):
     x, kernel = images((1, size, size, 2)), images((3, 3, 2, 1), seed=1)
-    got = apply_conv(jnp.asarray(x), (Parameter(jnp.asarray(kernel), None), None), stride=2)
+    got = apply_conv(jnp.asarray(x), Convolution(jnp.asarray(kernel), None), stride=2)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     half = (size + 1) // 2
     wanted = np.zeros((1, half, half, 1))
@@ -168,17 +168,18 @@ def test_dense_is_affine():
     assert_close(layer.apply(variables, x), np.asarray(x) @ kernel + bias, 1e-13)
 
 
-def test_only_parameters_with_a_place_enter_the_kernel():
-    x = jnp.asarray(images((4, 6)))
-    layer = Dense(3, normal_init, zeros_init)
-    params = layer.init(jax.random.key(0), x)["params"]
+@pytest.mark.parametrize("normalizer", [Normalizer.BATCH, Normalizer.FROZEN])
+def test_statistics_along_an_axis_are_those_of_the_batch(normalizer):
+    x, stored = jnp.asarray(images((5, 4, 4, 3))), None
 
-    def out(gram):
-        return layer.apply({"params": {**params, "kernel@gram": gram}}, x).sum()
+    def of_one(example):
+        return normalize(example[None], normalizer, stored, "batch")
 
-    inputs = np.asarray(x)
-    assert set(params) == {"kernel", "bias"}
-    assert_close(jax.grad(out)(jnp.zeros((4, 4))), 3 * inputs @ inputs.T, 1e-13)
+    out, (mean, var) = jax.vmap(of_one, axis_name="batch")(x)
+    wanted, (wanted_mean, wanted_var) = normalize(x, normalizer)
+    assert_close(out[:, 0], wanted, 1e-13)
+    assert_close(mean[0], wanted_mean, 1e-13)
+    assert_close(var[-1], wanted_var, 1e-13)
 
 
 def test_relu_has_derivative_zero_at_zero():

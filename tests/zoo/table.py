@@ -1,10 +1,29 @@
 """All models of the zoo by name."""
 
-from tests.zoo import equinox_models, haiku_models, linen, nnx_models, plain, sequences
+from tests.zoo import (
+    equinox_models,
+    haiku_models,
+    linen,
+    linen_layers,
+    nnx_models,
+    plain,
+    plain_layers,
+    sequences,
+)
 from tests.zoo.model import Make
 
 ZOO: dict[str, Make] = {}
-for part in (linen, sequences, plain, nnx_models, equinox_models, haiku_models):
+PARTS = (
+    linen,
+    linen_layers,
+    sequences,
+    plain,
+    plain_layers,
+    nnx_models,
+    equinox_models,
+    haiku_models,
+)
+for part in PARTS:
     assert not ZOO.keys() & part.MODELS.keys()
     ZOO |= part.MODELS
 

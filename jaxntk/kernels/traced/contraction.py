@@ -29,7 +29,7 @@ from jaxtyping import Array
 
 from jaxntk.errors import check_choice
 from jaxntk.kernels.traced.operations import Factors, Gradients, OneHot
-from jaxntk.networks.gram_rules import Gram, gram_block
+from jaxntk.networks.gram_block import Gram, gram_block
 from jaxntk.networks.precision import matmul_precision
 
 Halves = tuple[Array | OneHot, ...]

@@ -4,7 +4,6 @@ Weights come in by closure, as they are the same for every example and step; onl
 apart or carries comes in as arrays, each weight with the place of its gradients beside it.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,8 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxntk.kernels.traced.calls import call_once_traced, choose_inside
+from jaxntk.kernels.traced.crossing import arrive, keys_of, kind_of, leave, leave_all
 from jaxntk.kernels.traced.interpreter import Interpreter, Rule, Where
 from jaxntk.kernels.traced.kinds import (
+    INLINED,
     Kind,
     inner_program,
     output_kinds,
@@ -23,61 +25,14 @@ from jaxntk.kernels.traced.kinds import (
 )
 from jaxntk.kernels.traced.taps import Place, Reading
 from jaxntk.kernels.traced.weights import Constant, Data, Node, Root, Value, is_bare, root_node
-from jaxntk.networks.gram_rules import GRAM_RULE
+from jaxntk.networks.own_rules import OWN_RULE
 
 
-def kind_of(value: Value) -> Kind:
-    """Returns what a value depends on."""
-    match value:
-        case Node():
-            return Kind.WEIGHT
-        case Data():
-            return Kind.DATA
-    return Kind.CONSTANT
-
-
-def _leave(run: Interpreter, value: Value, kind: Kind, aval: Any, where: Where) -> Any:
-    """Returns a value as the arrays that leave a call, a branch or a step of a loop."""
-    if kind is Kind.WEIGHT and isinstance(value, Node):
-        return run.pair(value)
-    if kind is Kind.WEIGHT:
-        assert isinstance(value, Constant)
-        return value.value, run.zeros(value.value)
-    data = run.data(value, where)
-    # A weak type may have become a strong one on the way.
-    return lax.convert_element_type(data, aval.dtype) if _is_number(aval) else data
-
-
-def _leave_all(
-    run: Interpreter,
-    values: Sequence[Value],
-    kinds: Sequence[Kind],
-    avals: Sequence[Any],
-    where: Where,
-) -> list[Any]:
-    return [
-        _leave(run, *each, (*where, "out", at))
-        for at, each in enumerate(zip(values, kinds, avals, strict=True))
-    ]
-
-
-def _is_number(aval: Any) -> bool:
-    return jnp.issubdtype(aval.dtype, jnp.number)
-
-
-def _arrive(kind: Kind, arrays: Any, keys: tuple[int, ...], depth: int) -> Value:
-    """Returns the value that arrays stand for after a call, a branch or a loop."""
-    if kind is Kind.WEIGHT:
-        value, zeros = arrays
-        place = None if zeros is None else Place(Reading.GRADIENT, zeros)
-        return root_node(Root(keys, value, place, depth, derived=True))
-    return Data(arrays) if kind is Kind.DATA else Constant(arrays)
-
-
-def _keys(values: Sequence[Value]) -> tuple[int, ...]:
-    """Lists the parameters that any of several values depends on."""
-    roots = [root for value in values if isinstance(value, Node) for root in value.roots]
-    return tuple(dict.fromkeys(key for root in roots for key in root.keys))
+def enter_call(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+    """Runs a call: once traced where it may be, else as if it stood there in full."""
+    program = inner_program(eqn)
+    found = call_once_traced(run, program, inputs, where)
+    return run.run(program, inputs, where) if found is None else found
 
 
 def enter_checkpoint(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
@@ -90,13 +45,15 @@ def enter_checkpoint(run: Interpreter, eqn: Any, inputs: list[Value], where: Whe
     def inside(data: list[Any]) -> list[Any]:
         given = iter(data)
         values = [Data(next(given)) if isinstance(v, Data) else v for v in inputs]
+        before, run.checkpointed = run.checkpointed, True
         outs = run.run(program, values, where)
-        return _leave_all(run, outs, kinds, avals, where)
+        run.checkpointed = before
+        return leave_all(run, outs, kinds, avals, where)
 
     options = {name: eqn.params[name] for name in ("prevent_cse", "policy")}
     arrays = jax.checkpoint(inside, **options)(data)
-    keys = _keys(inputs)
-    return [_arrive(kind, out, keys, run.loops) for kind, out in zip(kinds, arrays, strict=True)]
+    keys = keys_of(inputs)
+    return [arrive(kind, out, keys, run.loops) for kind, out in zip(kinds, arrays, strict=True)]
 
 
 def enter_branches(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
@@ -108,15 +65,19 @@ def enter_branches(run: Interpreter, eqn: Any, inputs: list[Value], where: Where
     avals = [var.aval for var in eqn.outvars]
     if isinstance(index, Data):
         return _every_branch(run, eqn, inputs, where)
+    if run.checkpointed:
+        outs = choose_inside(run, eqn, inputs, joined, where)
+        if outs is not None:
+            return outs
 
     def branch(number: int, program: Any) -> list[Any]:
         inside = (*where, ("branch", number))
-        return _leave_all(run, run.run(program, operands, inside), joined, avals, inside)
+        return leave_all(run, run.run(program, operands, inside), joined, avals, inside)
 
     branches = [partial(branch, *each) for each in enumerate(eqn.params["branches"])]
     arrays = lax.switch(index.value, branches)
-    keys = _keys(operands)
-    return [_arrive(kind, out, keys, run.loops) for kind, out in zip(joined, arrays, strict=True)]
+    keys = keys_of(operands)
+    return [arrive(kind, out, keys, run.loops) for kind, out in zip(joined, arrays, strict=True)]
 
 
 def _every_branch(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
@@ -133,7 +94,7 @@ def _every_branch(run: Interpreter, eqn: Any, inputs: list[Value], where: Where)
             for value in inputs[1:]
         ]
         inside = (*where, ("both", number))
-        cases.append(_leave_all(run, run.run(program, operands, inside), kinds, avals, inside))
+        cases.append(leave_all(run, run.run(program, operands, inside), kinds, avals, inside))
     run.taken = before
     return [Data(lax.select_n(which, *each)) for each in zip(*cases, strict=True)]
 
@@ -163,7 +124,7 @@ def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) ->
     def steps(carry: list[Any], taken: tuple[Any, Any]) -> tuple[list[Any], list[Any]]:
         moving, (xs, places) = iter(carry), taken
         inner_carry = [
-            value if kept else _arrive(kind, next(moving), _keys([*inputs]), depth)
+            value if kept else arrive(kind, next(moving), keys_of([*inputs]), depth)
             for value, kept, kind in zip(start, same, kinds, strict=True)
         ]
         inner_slices = [
@@ -174,7 +135,7 @@ def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) ->
         run.joined = {**run.joined, **dict(zip(inside, places, strict=True))}
         outs = run.run(program, [*fixed, *inner_carry, *inner_slices], where)
         leaving = [
-            None if at < carried and same[at] else _leave(run, *each, (*where, "out", at))
+            None if at < carried and same[at] else leave(run, *each, (*where, "out", at))
             for at, each in enumerate(zip(outs, ends, avals, strict=True))
         ]
         run.loops, run.steps, run.joined = before
@@ -183,7 +144,7 @@ def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) ->
         ]
 
     init = [
-        _leave(run, value, kind, aval, (*where, "in", at))
+        leave(run, value, kind, aval, (*where, "in", at))
         for at, (value, kept, kind, aval) in enumerate(
             zip(start, same, kinds, avals[:carried], strict=True)
         )
@@ -193,14 +154,14 @@ def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) ->
     options = {name: eqn.params[name] for name in ("reverse", "unroll")}
     taken = (xs, list(inside.values()))
     last, collected = lax.scan(steps, init, taken, length=length, **options)
-    moved, keys = iter(last), _keys(inputs)
+    moved, keys = iter(last), keys_of(inputs)
     results = [
-        value if kept else _arrive(kind, next(moved), keys, run.loops)
+        value if kept else arrive(kind, next(moved), keys, run.loops)
         for value, kept, kind in zip(start, same, kinds, strict=True)
     ]
     collected_kinds = ends[carried:]
     return results + [
-        _arrive(kind, out, keys, run.loops)
+        arrive(kind, out, keys, run.loops)
         for kind, out in zip(collected_kinds, collected, strict=True)
     ]
 
@@ -223,7 +184,7 @@ def _slice_of(value: Value, arrays: Any, depth: int, length: int) -> Value:
         return Constant(arrays)
     inner, zeros = arrays
     if not is_bare(value):
-        keys = _keys([value])
+        keys = keys_of([value])
         place = None if zeros is None else Place(Reading.GRADIENT, zeros)
         return root_node(Root(keys, inner, place, depth, derived=True))
     outer = value.roots[0]
@@ -235,7 +196,7 @@ def enter_own_rule(run: Interpreter, eqn: Any, inputs: list[Value], where: Where
     """Enters a function with a derivative of its own that is known to be that of its program."""
     program = inner_program(eqn)
     if any(
-        inner.primitive.name == "name" and inner.params["name"] == GRAM_RULE
+        inner.primitive.name == "name" and inner.params["name"] == OWN_RULE
         for inner in plain(program)[0].eqns
     ):
         return run.run(program, inputs, where)
@@ -243,6 +204,7 @@ def enter_own_rule(run: Interpreter, eqn: Any, inputs: list[Value], where: Where
 
 
 CONTROL_FLOW: dict[str, Rule] = {
+    **dict.fromkeys(INLINED, enter_call),
     "checkpoint": enter_checkpoint,
     "remat": enter_checkpoint,
     "remat2": enter_checkpoint,

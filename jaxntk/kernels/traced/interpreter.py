@@ -10,17 +10,27 @@ The same interpreter surveys a program (``options`` of None): then it reports si
 nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend import core as jax_core
 
-from jaxntk.kernels.traced.kinds import INLINED, REFERENCES, inner_program, plain
+from jaxntk.kernels.traced.kinds import (
+    INLINED,
+    REFERENCES,
+    inner_program,
+    is_over_examples,
+    plain,
+)
 from jaxntk.kernels.traced.taps import Options, Place, Reading, Site, pushed, site_of, tap
 from jaxntk.kernels.traced.weights import Constant, Data, Node, Root, Value, derived_node
 from jaxntk.networks.fast_convolution import fast_convolution, is_fast
+
+PRODUCTS = frozenset(["conv_general_dilated", "dot_general"])
+"""Operations that take most of the time."""
 
 Where = tuple[Any, ...]
 """The way to an operation: numbers of operations, and of branches, from the outside in."""
@@ -59,6 +69,9 @@ class Interpreter:
         steps: the lengths of all loops around it, from the outside in.
         joined: by parameter and site, the place of the factors that are read there.
         taken: whether the example takes the branch that runs; None where all do.
+        controlled: whether all that runs stands inside a loop or branch.
+        checkpointed: whether what runs is run again on the way back.
+        calls: programs that are called again and again, compiled as one.
     """
 
     def __init__(
@@ -76,6 +89,9 @@ class Interpreter:
         self.steps: tuple[int, ...] = ()
         self.joined: dict[tuple[int, Where], tuple[Any, Any]] = {}
         self.taken: Any = None
+        self.controlled = False
+        self.checkpointed = False
+        self.calls: dict[Hashable, Callable[..., list[Any]]] = {}
 
     def run(self, program: Any, inputs: Sequence[Value], where: Where = ()) -> list[Value]:
         """Runs a program.
@@ -115,10 +131,12 @@ class Interpreter:
         chosen = name == "cond" and name in self.rules and isinstance(inputs[0], Data)
         if not any(weighed) and not chosen:
             outs = self._binder(eqn, where)([value.value for value in inputs])
+            if is_over_examples(eqn):
+                outs = lax.stop_gradient(outs)
             if not any(isinstance(value, Data) for value in inputs):
                 return [Constant(out) for out in outs]
             return [Data(out) for out in self._own(eqn, outs)]
-        if name in INLINED:
+        if name in INLINED and not (self.rules and any(isinstance(v, Data) for v in inputs)):
             return self.run(inner_program(eqn), inputs, where)
         if not any(isinstance(value, Data) for value in inputs):
             return derived_node(eqn, self._binder(eqn, where), inputs)  # pyright: ignore[reportArgumentType]
@@ -130,7 +148,9 @@ class Interpreter:
     def tapped(self, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
         """Applies an operation on data and weights, with a tap behind it."""
         bind = self._binder(eqn, where)
-        outs = self._own(eqn, bind([value.value for value in inputs]))
+        narrow = self.options is not None and self.options.narrow and eqn.primitive.name in PRODUCTS
+        apply = self._narrowed(eqn, bind, where) if narrow else bind
+        outs = self._own(eqn, apply([value.value for value in inputs]))
         site, data, leaves = site_of(eqn, bind, inputs)
         if self.observer is not None:
             self.observer.site(site, where, self.loops, self.steps, data, outs)
@@ -141,8 +161,34 @@ class Interpreter:
 
     def _binder(self, eqn: Any, where: Where) -> Callable[[Sequence[Any]], Sequence[Any]]:
         """Returns the function that applies an operation to its operands."""
-        controlled = bool(self.steps) or any(isinstance(step, tuple) for step in where)
-        return binder(eqn, controlled=controlled)
+        return binder(eqn, controlled=self.is_controlled(where))
+
+    def _narrowed(
+        self, eqn: Any, bind: Callable[[Sequence[Any]], Sequence[Any]], where: Where
+    ) -> Callable[[Sequence[Any]], Sequence[Any]]:
+        """Returns a product whose derivatives are products of the dtype of the kernel."""
+        assert self.options is not None
+        dtype = self.options.dtype
+        below = self._binder(
+            eqn.replace(params={**eqn.params, "preferred_element_type": dtype}), where
+        )
+
+        @jax.custom_vjp
+        def product(values: Sequence[Any]) -> Sequence[Any]:
+            return bind(values)
+
+        def backward(values: Sequence[Any], cts: Sequence[Any]) -> tuple[list[Any]]:
+            _, pull_back = jax.vjp(below, [value.astype(dtype) for value in values])
+            (found,) = pull_back([ct.astype(dtype) for ct in cts])
+            return ([a.astype(v.dtype) for a, v in zip(found, values, strict=True)],)
+
+        product.defvjp(lambda values: (bind(values), values), backward)
+        return product
+
+    def is_controlled(self, where: Where) -> bool:
+        """Tells whether an operation stands inside a loop or branch."""
+        inside = bool(self.steps) or any(isinstance(step, tuple) for step in where)
+        return self.controlled or inside
 
     def if_taken(self, value: Any) -> Any:
         """Returns a value whose cotangent is zero for examples that take another branch."""

@@ -28,7 +28,7 @@ from jaxntk.kernels.traced.contraction import (
 )
 from jaxntk.kernels.traced.operations import Factors, Gradients, OneHot
 from jaxntk.kernels.traced.taps import Site
-from jaxntk.networks.gram_rules import Gram, gram_block
+from jaxntk.networks.gram_block import Gram, gram_block
 
 
 class FactorShape(NamedTuple):

@@ -21,7 +21,7 @@ from jaxntk.kernels.traced.program import Program
 from jaxntk.kernels.traced.survey import Survey, interpret
 from jaxntk.kernels.traced.taps import Options, Place, Reading
 from jaxntk.kernels.traced.weights import Root
-from jaxntk.networks.gram_rules import gram_block
+from jaxntk.networks.gram_block import gram_block
 
 ParameterKernels = dict[int, Array]
 """For each parameter that reaches the outputs, by number, ``(*leading axes, rows, columns)``."""
@@ -37,6 +37,7 @@ class Kernels:
         outputs: which outputs, and how combined; or the combinations themselves.
         route: how gradients are contracted.
         dtype: of the kernels.
+        narrow: whether all derivatives are taken in that dtype, too, where activations are wider.
     """
 
     program: Program
@@ -44,6 +45,7 @@ class Kernels:
     outputs: Outputs | Combinations | str
     route: Route | str
     dtype: jnp.dtype
+    narrow: bool = False
 
     @property
     def count(self) -> int:
@@ -51,7 +53,12 @@ class Kernels:
         return self.program.count
 
     def block(
-        self, arrays: Sequence[Any], x: Sequence[Array], shape: tuple[int, int] | None = None
+        self,
+        arrays: Sequence[Any],
+        x: Sequence[Array],
+        shape: tuple[int, int] | None = None,
+        *,
+        looped: bool = False,
     ) -> ParameterKernels:
         """Returns the kernels of one batch, from one forward and a few backward passes.
 
@@ -60,6 +67,7 @@ class Kernels:
             x: the leaves of the batch, examples on the first axis.
             shape: None for the kernel of the batch with itself; ``(a, b)`` with ``a + b == n`` for
                 the first a examples against the last b.
+            looped: whether this is called inside a loop.
 
         Returns:
             The kernels. For ``full`` every example gives C neighbouring rows or columns.
@@ -71,9 +79,9 @@ class Kernels:
             many = [jnp.repeat(leaf, self.count, axis=0) for leaf in x]
             cts = jnp.tile(basis.all(), (n, 1))
             shape = (shape[0] * self.count, shape[1] * self.count)
-            kernels, _ = self._passes(arrays, many, shape)
+            kernels, _ = self._passes(arrays, many, shape, looped)
             return kernels(cts)
-        kernels, zeros = self._passes(arrays, x, shape)
+        kernels, zeros = self._passes(arrays, x, shape, looped or basis.count > 1)
         if basis.count == 1:
             return kernels(basis.at(jnp.int32(0))[None, :])
 
@@ -106,7 +114,7 @@ class Kernels:
 
         def block(row: Array, column: Array) -> ParameterKernels:
             both = [jnp.concatenate([a[row], b[column]]) for a, b in zip(left, right, strict=True)]
-            return self.block(arrays, both, (tile, tile))
+            return self.block(arrays, both, (tile, tile), looped=True)
 
         return assemble(
             block,
@@ -140,7 +148,7 @@ class Kernels:
     ) -> ParameterKernels:
         """Returns the diagonals of the kernels of each parameter, (n,) each."""
         n, basis = len(x[0]), self._basis()
-        kernels, _ = self._passes(arrays, x, None)
+        kernels, _ = self._passes(arrays, x, None, looped=True)
 
         def norms(cts: Array) -> ParameterKernels:
             return {key: each.reshape(n, -1).sum(axis=1) for key, each in kernels(cts).items()}
@@ -158,15 +166,20 @@ class Kernels:
         return {key: instead.get(kind, kind) for key, kind in found.items() if kind}
 
     def _passes(
-        self, arrays: Sequence[Any], x: Sequence[Array], shape: tuple[int, int] | None
+        self,
+        arrays: Sequence[Any],
+        x: Sequence[Array],
+        shape: tuple[int, int] | None,
+        looped: bool,
     ) -> tuple[Callable[[Array], ParameterKernels], ParameterKernels]:
         """Runs forward; gives the function from cotangents to kernels, and kernels of zeros."""
-        # A shape of None asks for squared norms instead of kernels.
+        # A shape of None asks for squared norms instead of kernels. Convolutions have to know
+        # whether the passes run inside a loop.
         entering = list(arrays[: self.program.entering])
         others = list(arrays[self.program.entering :])
         readings, n = self._readings(shape is None), len(x[0])
         zeros = self._places(readings, entering, n, shape)
-        outputs = partial(self._outputs, readings, entering, others, x)
+        outputs = partial(self._outputs, readings, entering, others, x, looped)
         primal, pull_back = jax.vjp(outputs, zeros)
         wanted = (n, n) if shape is None else shape
 
@@ -220,9 +233,11 @@ class Kernels:
         entering: Sequence[Any],
         others: Sequence[Any],
         x: Sequence[Array],
+        looped: bool,
         zeros: "_Zeros",
     ) -> Array:
         """Returns the outputs of a batch, with places behind whatever uses a parameter."""
+        options = Options(self.route, self.dtype, self.narrow)
 
         def one(
             own: dict[int, Array], joined: dict[int, Any], example: Sequence[Array], tag: Array
@@ -233,7 +248,8 @@ class Kernels:
                 for key, reading in readings.items()
             }
             roots = [Root((key,), value, places.get(key)) for key, value in enumerate(entering)]
-            interpreter = Interpreter(Options(self.route, self.dtype), tag, None, CONTROL_FLOW)
+            interpreter = Interpreter(options, tag, None, CONTROL_FLOW)
+            interpreter.controlled = looped
             interpreter.joined = {
                 (key, where): pair
                 for key, pairs in joined.items()
@@ -242,7 +258,8 @@ class Kernels:
             return interpret(self.program, interpreter, roots, others, example)
 
         tags = jnp.zeros(len(x[0]), jnp.float32)
-        return jax.vmap(one)(zeros.own, zeros.joined, list(x), tags)
+        axis = self.program.axis and self.program.axis[0]
+        return jax.vmap(one, axis_name=axis)(zeros.own, zeros.joined, list(x), tags)
 
 
 class _Zeros(NamedTuple):

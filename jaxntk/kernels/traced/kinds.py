@@ -31,6 +31,12 @@ REFERENCES = frozenset(["addupdate", "get", "new_ref", "ref", "swap"])
 """Operations on arrays that are changed in place, which are not followed."""
 
 
+def is_over_examples(eqn: Any) -> bool:
+    """Tells whether an operation joins all examples of a batch, as ``lax.pmean`` does."""
+    axes = eqn.params.get("axes", eqn.params.get("axis_name", ()))
+    return any(isinstance(axis, str) for axis in (axes if isinstance(axes, tuple) else (axes,)))
+
+
 def inner_program(eqn: Any) -> Any:
     """Returns the one program that an operation holds, with its constants."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):

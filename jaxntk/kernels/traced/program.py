@@ -21,12 +21,15 @@ class Program(NamedTuple):
         consts: the arrays that the function closes over.
         entering: how many leaves enter the kernel.
         others: how many are held constant.
+        axis: name of the axis over examples and their number, where the program takes statistics
+            of the batch, which are held constant; else None.
     """
 
     jaxpr: Any
     consts: Sequence[Any]
     entering: int
     others: int
+    axis: tuple[str, int] | None = None
 
     @property
     def count(self) -> int:
@@ -39,7 +42,9 @@ class Program(NamedTuple):
         return self.jaxpr.outvars[0].aval.dtype
 
 
-def trace_example(function: Function, entering: list[Any], others: Any, x: Any) -> Program:
+def trace_example(
+    function: Function, entering: list[Any], others: Any, x: Any, axis: str | None = None
+) -> Program:
     """Traces a function with a batch of one example.
 
     Args:
@@ -47,6 +52,7 @@ def trace_example(function: Function, entering: list[Any], others: Any, x: Any) 
         entering: the leaves that enter the kernel.
         others: leaves that are held constant.
         x: a batch, of which only the shape of an example is used.
+        axis: name of the axis over examples, if the function takes statistics along it.
 
     Returns:
         The program; its only result is a vector of outputs.
@@ -57,7 +63,8 @@ def trace_example(function: Function, entering: list[Any], others: Any, x: Any) 
         out = function(entering, others, jax.tree.map(lambda leaf: leaf[None], example))
         return jnp.reshape(out, -1)
 
-    closed = jax.make_jaxpr(one)(entering, others, example)
+    named = None if axis is None else (axis, jax.tree.leaves(x)[0].shape[0])
+    closed = jax.make_jaxpr(one, axis_env=named and [named])(entering, others, example)
     jaxpr, consts = plain(closed)
     consts = [jnp.asarray(c) if isinstance(c, np.ndarray) else c for c in consts]
-    return Program(jaxpr, consts, len(entering), len(jax.tree.leaves(others)))
+    return Program(jaxpr, consts, len(entering), len(jax.tree.leaves(others)), named)

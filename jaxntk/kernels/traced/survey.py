@@ -209,5 +209,6 @@ def survey(program: Program) -> Survey:
         roots = [Root((key,), value) for key, value in enumerate(entering)]
         return interpret(program, interpreter, roots, others, example)
 
-    jax.eval_shape(run, jax.ShapeDtypeStruct((), jnp.float32), avals)
+    named = program.axis and [program.axis]
+    jax.make_jaxpr(run, axis_env=named)(jax.ShapeDtypeStruct((), jnp.float32), avals)
     return found

@@ -34,7 +34,7 @@ from jaxntk.kernels.traced.weights import (
     evaluator,
     pull_back_layout,
 )
-from jaxntk.networks.gram_rules import gram_block
+from jaxntk.networks.gram_block import gram_block
 
 
 class Reading(Enum):
@@ -68,10 +68,12 @@ class Options:
     Args:
         route: how gradients of a weight are contracted.
         dtype: of kernels and gradients.
+        narrow: whether data of a wider dtype get their derivatives in this one, too.
     """
 
     route: Route | str
     dtype: jnp.dtype
+    narrow: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Gradients against JAX's own, and Gram matrices against explicit per-example Jacobians."""
+"""Gradients against JAX's own, and kernels against explicit per-example Jacobians."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxntk.networks import gram_rules
+from jaxntk.networks import routed_rules
+from jaxntk.networks.gram_block import gram_block
 
 N = 5
 BLOCKS = [(5, 5), (2, 3), (4, 1)]
@@ -47,7 +48,7 @@ def _case(rule, plain, x_shape, parameter_shape):
 
 def _conv_case(size, stride, padding, height, width):
     return _case(
-        lambda x, kernel, gram: gram_rules.conv(x, kernel, gram, stride, padding),
+        lambda x, kernel, gram: routed_rules.conv(x, kernel, gram, stride, padding),
         _plain_conv(stride, padding),
         (N, height, width, 2),
         (size, size, 2, 3),
@@ -65,12 +66,12 @@ def _multiply(x, scale):
 # Few tokens and wide layers take the Gram matrix through dot products, many tokens through the
 # gradients themselves.
 MAKERS = {
-    "bias of vectors": lambda: _case(gram_rules.add_bias, _add, (N, 3), (3,)),
-    "bias of images": lambda: _case(gram_rules.add_bias, _add, (N, 4, 3, 2), (2,)),
-    "scale of vectors": lambda: _case(gram_rules.multiply_scale, _multiply, (N, 3), (3,)),
-    "scale of images": lambda: _case(gram_rules.multiply_scale, _multiply, (N, 4, 3, 2), (2,)),
-    "dense, wide": lambda: _case(gram_rules.dense, jnp.matmul, (N, 1, 40), (40, 30)),
-    "dense, long": lambda: _case(gram_rules.dense, jnp.matmul, (N, 20, 3), (3, 2)),
+    "bias of vectors": lambda: _case(routed_rules.add_bias, _add, (N, 3), (3,)),
+    "bias of images": lambda: _case(routed_rules.add_bias, _add, (N, 4, 3, 2), (2,)),
+    "scale of vectors": lambda: _case(routed_rules.multiply_scale, _multiply, (N, 3), (3,)),
+    "scale of images": lambda: _case(routed_rules.multiply_scale, _multiply, (N, 4, 3, 2), (2,)),
+    "dense, wide": lambda: _case(routed_rules.dense, jnp.matmul, (N, 1, 40), (40, 30)),
+    "dense, long": lambda: _case(routed_rules.dense, jnp.matmul, (N, 20, 3), (3, 2)),
     **{
         f"conv {size}x{size} /{stride} +{padding} of {height}x{width}": (
             lambda args=(size, stride, padding, height, width): _conv_case(*args)
@@ -190,19 +191,19 @@ def test_gram_of_another_batch_is_refused(case, shape):
         jax.eval_shape(pulled_back, case.x, case.parameter, case.cotangent)
 
 
-def test_float32_parameters_under_float64_activations_give_float32_kernels(case, plain):
+def test_float32_places_under_float64_activations_give_float32_kernels(case, plain):
     @jax.jit
     def compute(x, parameter, cotangent):
-        out, pull_back = jax.vjp(case.rule, x, parameter, jnp.zeros((N, N), jnp.float32))
+        rule = lambda x, place: case.rule(x, parameter, place)  # noqa: E731
+        out, pull_back = jax.vjp(rule, x, jnp.zeros((N, N), jnp.float32))
         return out, *pull_back(cotangent)
 
     parameter = jnp.asarray(case.parameter, jnp.float32)
     results = compute(jnp.asarray(case.x), parameter, jnp.asarray(case.cotangent))
-    dtypes = [array.dtype for array in results]
-    assert dtypes == [np.float64, np.float64, np.float32, np.float32]
-    for got, wanted in zip(results[:3], (plain[0], *plain[1]), strict=True):
+    assert [array.dtype for array in results] == [np.float64, np.float64, np.float32]
+    for got, wanted in zip(results[:2], (plain[0], plain[1][0]), strict=True):
         _assert_close(got, wanted, rtol=1e-5)
-    _assert_close(results[3], _wanted_block(_example_gradients(case), (N, N)), rtol=1e-5)
+    _assert_close(results[2], _wanted_block(_example_gradients(case), (N, N)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 16])
@@ -212,13 +213,13 @@ def test_outer_gram_both_ways(tokens, features_in, features_out, shape):
     rng = np.random.default_rng(tokens)
     a, b = rng.normal(size=(N, tokens, features_in)), rng.normal(size=(N, tokens, features_out))
     jac = np.einsum("nti,nto->nio", a, b).reshape(N, -1)
-    got = gram_rules.outer_gram(jnp.asarray(a), jnp.asarray(b), shape)
+    got = routed_rules.outer_gram(jnp.asarray(a), jnp.asarray(b), shape)
     _assert_close(got, _wanted_block(jac, shape))
 
 
 def _largest_array(tokens, features_in, features_out):
     shapes = jnp.zeros((N, tokens, features_in)), jnp.zeros((N, tokens, features_out))
-    jaxpr = jax.make_jaxpr(lambda a, b: gram_rules.outer_gram(a, b, (N, N)))(*shapes)
+    jaxpr = jax.make_jaxpr(lambda a, b: routed_rules.outer_gram(a, b, (N, N)))(*shapes)
     return max(var.aval.size for eqn in jaxpr.jaxpr.eqns for var in eqn.outvars)
 
 
@@ -232,4 +233,21 @@ def test_outer_gram_takes_the_cheaper_way():
 @pytest.mark.parametrize("shape", BLOCKS)
 def test_gram_block_names_rows_and_columns(shape):
     jac = np.random.default_rng(0).normal(size=(N, 7))
-    _assert_close(gram_rules.gram_block(jnp.asarray(jac), shape), _wanted_block(jac, shape))
+    _assert_close(gram_block(jnp.asarray(jac), shape), _wanted_block(jac, shape))
+
+
+def test_half_precision_layers_are_added_up_in_float32():
+    x = jnp.ones((3, 700, 2), jnp.bfloat16)
+    kernel, scale = jnp.ones((2, 2), jnp.bfloat16), jnp.ones(2, jnp.bfloat16)
+    places = [jnp.zeros((3, 3), jnp.float32)] * 3
+
+    # All are arguments: as constants of ones XLA's CPU compiler adds them up wrongly.
+    def out(places, x, kernel, scale):
+        hidden = routed_rules.add_bias(routed_rules.dense(x, kernel, places[0]), scale, places[1])
+        return routed_rules.multiply_scale(hidden, scale, places[2]).sum(dtype=jnp.float32)
+
+    grams = jax.jit(jax.grad(out))(places, x, kernel, scale)
+    # A gradient is 700 for each weight and bias, 700 * 3 for each scale.
+    for gram, wanted in zip(grams, (4 * 700**2, 2 * 700**2, 2 * 2100**2), strict=True):
+        assert gram.dtype == np.float32
+        _assert_close(gram, np.full((3, 3), float(wanted)), 1e-6)
