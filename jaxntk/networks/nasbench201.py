@@ -193,7 +193,7 @@ def logits(
 
 
 def batch_statistics(
-    network: NasBench201, variables: Variables, x: Float[Array, "n h w c"], arch: Int[Array, "6"]
+    network: NasBench201, variables: Variables, x: Float[Array, "n h w c"], arch: Shaped[Array, "..."]
 ) -> dict[str, Any]:
     """Returns the collection ``batch_stats`` that makes stored statistics those of a batch.
 
@@ -201,7 +201,7 @@ def batch_statistics(
         network: the network.
         variables: the Flax collections.
         x: standardised images, all of the batch.
-        arch: six operations, 0..4.
+        arch: six operations, 0..4, or what else the network lets one choose.
 
     Returns:
         ``{"batch_stats": ...}``.

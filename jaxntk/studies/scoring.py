@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,6 @@ from jaxntk.networks.nasbench201 import (
     NasBench201,
     batch_statistics,
     init_variables,
-    logits,
 )
 from jaxntk.networks.precision import at_precision, check_x64
 from jaxntk.spaces.nasbench201 import ArchLike, check_arch, is_connected
@@ -80,20 +79,25 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
     Raises:
         InputError: an unknown choice, or one that no parameter satisfies.
     """
-    stored = network.clone(batch_norm=BatchNormMode.STORED)
+    frozen = network.clone(batch_norm=BatchNormMode.FROZEN, axis_name=BATCH_AXIS)
     draw = partial(init_variables, network, image_shape=image, dtype=jnp.dtype("float32"))
     shapes = jax.eval_shape(draw, jax.random.key(0))
     x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
     state = (network.choice, shapes["batch_stats"])
     return parameter_places(
-        partial(_outputs, stored), shapes["params"], x, state=state, parameters=choice
+        partial(_logits, frozen),
+        shapes["params"],
+        x,
+        state=state,
+        parameters=choice,
+        batch_axis=BATCH_AXIS,
     )
 
 
-def _outputs(network: NasBench201, params: Any, x: Array, state: tuple[Any, Any]) -> Array:
-    """Returns the logits; the state is the cell and the stored statistics."""
-    arch, statistics = state
-    return logits(network, {"params": params, "batch_stats": statistics}, x, arch)
+def _logits(network: NasBench201, params: Any, x: Array, state: tuple[Any, Any]) -> Array:
+    """Returns the logits; the state is what is chosen and the stored statistics."""
+    choice, statistics = state
+    return cast(Array, network.apply({"params": params, "batch_stats": statistics}, x, choice))
 
 
 def check_settings(settings: KernelSettings, x_shape: tuple[int, ...]) -> None:
@@ -149,15 +153,15 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
         if mode.coupled:
 
             def apply_fn(params: Any, x: Array) -> Array:
-                return _outputs(exact, params, x, state)
+                return _logits(exact, params, x, state)
 
             return coupled_kernels(apply_fn, params, x, places(), outputs=outputs, tile=tile)
         if tile is None or tile >= len(x):
-            frozen = partial(_outputs, in_batch)
+            frozen = partial(_logits, in_batch)
             return layer_kernels(frozen, params, x, state=state, batch_axis=BATCH_AXIS, **given)
         # One pass over all images fixes the statistics; the tiles then use them as constants.
         statistics = batch_statistics(network, variables, x, arch)["batch_stats"]
-        by_tiles = partial(_outputs, stored)
+        by_tiles = partial(_logits, stored)
         return layer_kernels(by_tiles, params, x, state=(arch, statistics), tile=tile, **given)
 
     def at_its_precision(variables: Any, x: Array, arch: Array) -> LayerKernels:

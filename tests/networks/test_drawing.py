@@ -28,6 +28,7 @@ class OneEdge(nn.Module):
 
     normalizer: Normalizer
     initializer: str
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x, arch):

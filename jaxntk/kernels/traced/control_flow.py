@@ -5,7 +5,7 @@ apart or carries comes in as arrays, each weight with the place of its gradients
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -99,71 +99,116 @@ def _every_branch(run: Interpreter, eqn: Any, inputs: list[Value], where: Where)
     return [Data(lax.select_n(which, *each)) for each in zip(*cases, strict=True)]
 
 
+class _Loop(NamedTuple):
+    """A scan, taken apart.
+
+    Args:
+        program: of one step.
+        where: the way to it.
+        length: steps.
+        depth: loops of several steps around one of its steps.
+        fixed: what every step is given.
+        start: what is carried, before the first step.
+        slices: what is taken apart, whole.
+        same: whether a carried weight is handed on as it is by every step, so that it may come in
+            by closure.
+        ends: what the results of a step depend on, the carried ones first.
+        joined: by parameter and site inside, the place of the factors of all steps.
+    """
+
+    program: Any
+    where: Where
+    length: int
+    depth: int
+    fixed: list[Value]
+    start: list[Value]
+    slices: list[Value]
+    same: list[bool]
+    ends: list[Kind]
+    joined: dict[Any, Any]
+
+    @property
+    def avals(self) -> list[Any]:
+        """The shapes of the results of a step."""
+        return [var.aval for var in plain(self.program)[0].outvars]
+
+
 def enter_loop(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
     """Runs a scan: what it takes apart comes in slice by slice, weights with their places."""
+    loop = _take_apart(run, eqn, inputs, where)
+    carried = len(loop.start)
+    init = [
+        leave(run, value, kind, aval, (*where, "in", at))
+        for at, (value, kept, kind, aval) in enumerate(
+            zip(loop.start, loop.same, loop.ends[:carried], loop.avals[:carried], strict=True)
+        )
+        if not kept
+    ]
+    taken = ([_whole(run, value) for value in loop.slices], list(loop.joined.values()))
+    options = {name: eqn.params[name] for name in ("reverse", "unroll")}
+    last, collected = lax.scan(
+        partial(_one_step, run, loop), init, taken, length=loop.length, **options
+    )
+    moved, keys = iter(last), keys_of(inputs)
+    return [
+        value if kept else arrive(kind, next(moved), keys, run.loops)
+        for value, kept, kind in zip(loop.start, loop.same, loop.ends, strict=False)
+    ] + [
+        arrive(kind, out, keys, run.loops)
+        for kind, out in zip(loop.ends[carried:], collected, strict=True)
+    ]
+
+
+def _take_apart(run: Interpreter, eqn: Any, inputs: list[Value], where: Where) -> _Loop:
     program, length = eqn.params["jaxpr"], eqn.params["length"]
     body, _ = plain(program)
     consts, carried = scan_parts(eqn)
     kinds, all_kinds = scan_kinds(eqn, [kind_of(value) for value in inputs])
-    ends = [*kinds, *all_kinds[carried:]]
-    fixed, start, slices = (
-        inputs[:consts],
-        inputs[consts : consts + carried],
-        inputs[consts + carried :],
-    )
-    # What every step passes on as it is may come in by closure.
+    start = inputs[consts : consts + carried]
     same = [
         body.outvars[at] is body.invars[consts + at] and isinstance(value, Node)
         for at, value in enumerate(start)
     ]
-    depth = run.loops + (length != 1)
-    avals = [var.aval for var in body.outvars]
-    # Each step reads factors of its own.
-    inside = {at: zeros for at, zeros in run.joined.items() if at[1][: len(where)] == where}
+    return _Loop(
+        program,
+        where,
+        length,
+        run.loops + (length != 1),
+        inputs[:consts],
+        start,
+        inputs[consts + carried :],
+        same,
+        [*kinds, *all_kinds[carried:]],
+        # Each step reads factors of its own.
+        {at: zeros for at, zeros in run.joined.items() if at[1][: len(where)] == where},
+    )
 
-    def steps(carry: list[Any], taken: tuple[Any, Any]) -> tuple[list[Any], list[Any]]:
-        moving, (xs, places) = iter(carry), taken
-        inner_carry = [
-            value if kept else arrive(kind, next(moving), keys_of([*inputs]), depth)
-            for value, kept, kind in zip(start, same, kinds, strict=True)
-        ]
-        inner_slices = [
-            _slice_of(value, x, depth, length) for value, x in zip(slices, xs, strict=True)
-        ]
-        before = run.loops, run.steps, run.joined
-        run.loops, run.steps = depth, (*run.steps, length)
-        run.joined = {**run.joined, **dict(zip(inside, places, strict=True))}
-        outs = run.run(program, [*fixed, *inner_carry, *inner_slices], where)
-        leaving = [
-            None if at < carried and same[at] else leave(run, *each, (*where, "out", at))
-            for at, each in enumerate(zip(outs, ends, avals, strict=True))
-        ]
-        run.loops, run.steps, run.joined = before
-        return [each for each, kept in zip(leaving, same, strict=False) if not kept], leaving[
-            carried:
-        ]
 
-    init = [
-        leave(run, value, kind, aval, (*where, "in", at))
-        for at, (value, kept, kind, aval) in enumerate(
-            zip(start, same, kinds, avals[:carried], strict=True)
-        )
-        if not kept
+def _one_step(
+    run: Interpreter, loop: _Loop, carry: list[Any], taken: tuple[Any, Any]
+) -> tuple[list[Any], list[Any]]:
+    """Runs one step of a scan; gives what is carried on and what is collected."""
+    moving, (xs, places) = iter(carry), taken
+    carried, keys = len(loop.start), keys_of([*loop.fixed, *loop.start, *loop.slices])
+    carry_in = [
+        value if kept else arrive(kind, next(moving), keys, loop.depth)
+        for value, kept, kind in zip(loop.start, loop.same, loop.ends, strict=False)
     ]
-    xs = [_whole(run, value) for value in slices]
-    options = {name: eqn.params[name] for name in ("reverse", "unroll")}
-    taken = (xs, list(inside.values()))
-    last, collected = lax.scan(steps, init, taken, length=length, **options)
-    moved, keys = iter(last), keys_of(inputs)
-    results = [
-        value if kept else arrive(kind, next(moved), keys, run.loops)
-        for value, kept, kind in zip(start, same, kinds, strict=True)
+    slices = [
+        _slice_of(value, x, loop.depth, loop.length)
+        for value, x in zip(loop.slices, xs, strict=True)
     ]
-    collected_kinds = ends[carried:]
-    return results + [
-        arrive(kind, out, keys, run.loops)
-        for kind, out in zip(collected_kinds, collected, strict=True)
+    before = run.loops, run.steps, run.joined
+    run.loops, run.steps = loop.depth, (*run.steps, loop.length)
+    run.joined = {**run.joined, **dict(zip(loop.joined, places, strict=True))}
+    outs = run.run(loop.program, [*loop.fixed, *carry_in, *slices], loop.where)
+    leaving = [
+        None if at < carried and loop.same[at] else leave(run, *each, (*loop.where, "out", at))
+        for at, each in enumerate(zip(outs, loop.ends, loop.avals, strict=True))
     ]
+    run.loops, run.steps, run.joined = before
+    moved = [each for each, kept in zip(leaving, loop.same, strict=False) if not kept]
+    return moved, leaving[carried:]
 
 
 def _whole(run: Interpreter, value: Value) -> Any:
