@@ -14,15 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jax_core
 
-from jaxntk.kernels.traced.kinds import inner_program, plain
+from jaxntk.kernels.traced.kinds import OWN_DERIVATIVES, inner_program, plain
 
 Inside = tuple[tuple[str, str], ...]
 """Functions with a derivative of their own that are being looked into, by file and name."""
 
 LEVELS = 2
 """How often a function is looked into inside of itself; another one may have its name."""
-
-OWN_DERIVATIVES = frozenset(["custom_jvp_call", "custom_vjp_call"])
 
 
 class _Same:

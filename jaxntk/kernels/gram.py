@@ -5,13 +5,15 @@ of all parameters up. What scores many architectures with one compilation does t
 knows what it differentiates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxntk.errors import InputError
 from jaxntk.kernels.function import Function, example_program, function_of
 from jaxntk.kernels.layer_kernels import LayerKernels
 from jaxntk.kernels.outputs import Outputs, check_outputs
@@ -58,10 +60,11 @@ def layer_kernels(
         outputs: which outputs, and how combined; see :mod:`jaxntk.kernels.outputs`.
         state: what is not differentiated; any tree of arrays.
         parameters: ``all``, ``lga``, or which parameters enter, as a rule on their path.
-        tile: rows computed at a time, to bound memory; not with ``batch_axis``.
+        tile: rows computed at a time, to bound memory.
         route: how gradients are contracted; see :mod:`jaxntk.kernels.traced.contraction`.
         batch_axis: name of an axis over the examples, along which the function may take statistics
-            of the batch (``jax.lax.pmean(moment, batch_axis)``). They are held constant.
+            of the batch (``jax.lax.pmean(moment, batch_axis)``). They are held constant. Not with a
+            tile, nor for ``full``.
 
     Returns:
         For the path of each parameter that the outputs depend on an array
@@ -71,7 +74,8 @@ def layer_kernels(
         else in float32, as are then all derivatives.
 
     Raises:
-        InputError: an argument that is not among the choices.
+        InputError: an argument that is not among the choices, a tile or full outputs with a batch
+            axis, or a function that the Gram rules do not know.
 
     Example:
         >>> def network(p, x):
@@ -83,15 +87,20 @@ def layer_kernels(
     """
     check_outputs(outputs)
     check_route(route)
+    if batch_axis is not None and (tile is not None or outputs == "full"):
+        got = f"{batch_axis!r} with tile={tile}, outputs={outputs!r}"
+        cure = "store the statistics of the batch first, and give them as state="
+        raise InputError("batch_axis", got, cure)
     function, program, found = _follow(apply_fn, params, x, state, parameters, batch_axis)
     wide = jnp.finfo(program.out_dtype).bits > jnp.finfo(function.dtype).bits
     kernels = Kernels(program, found, outputs, route, function.dtype, narrow=wide)
     arrays = [*function.entering, *jax.tree.leaves((function.others, function.state))]
     leaves: list[Array] = jax.tree.leaves(x)
-    if tile is None or tile >= len(leaves[0]):
-        each = kernels.block(arrays, leaves)
-    else:
-        each = kernels.tiled(arrays, leaves, None, tile)
+    with _told():
+        if tile is None or tile >= len(leaves[0]):
+            each = kernels.block(arrays, leaves)
+        else:
+            each = kernels.tiled(arrays, leaves, None, tile)
     return {function.paths[key]: kernel for key, kernel in each.items()}
 
 
@@ -139,4 +148,15 @@ def _follow(
     """Traces a function of one example and finds where its parameters meet data."""
     function = function_of(apply_fn, params, state, parameters, None)
     program = example_program(function, x, axis=batch_axis)
-    return _Followed(function, program, survey(program))
+    with _told():
+        return _Followed(function, program, survey(program))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Says in one line what cannot be followed."""
+    try:
+        yield
+    except NotImplementedError as error:
+        got = f"a function that the Gram rules do not know ({error})"
+        raise InputError("apply_fn", got, "write that part in another way") from error

@@ -193,7 +193,10 @@ def logits(
 
 
 def batch_statistics(
-    network: NasBench201, variables: Variables, x: Float[Array, "n h w c"], arch: Shaped[Array, "..."]
+    network: NasBench201,
+    variables: Variables,
+    x: Float[Array, "n h w c"],
+    arch: Shaped[Array, "..."],
 ) -> dict[str, Any]:
     """Returns the collection ``batch_stats`` that makes stored statistics those of a batch.
 

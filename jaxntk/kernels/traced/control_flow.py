@@ -216,9 +216,16 @@ def _whole(run: Interpreter, value: Value) -> Any:
     if not isinstance(value, Node):
         return value.value
     if is_bare(value):
-        place = value.roots[0].place
-        return value.value, None if place is None else place.zeros
+        return value.value, _sliced_zeros(value.roots[0].place)
     return run.pair(value)
+
+
+def _sliced_zeros(place: Place | None) -> Any:
+    """Returns the zeros of a place that a loop takes apart; None where nothing inside is read."""
+    if place is None or place.zeros is None:
+        return None
+    own = {Reading.KERNEL: 2, Reading.NORM: 0}.get(place.reading)
+    return None if own is not None and place.zeros.ndim == own else place.zeros
 
 
 def _slice_of(value: Value, arrays: Any, depth: int, length: int) -> Value:

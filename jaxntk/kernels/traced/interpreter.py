@@ -20,7 +20,9 @@ from jax.extend import core as jax_core
 
 from jaxntk.kernels.traced.kinds import (
     INLINED,
+    OWN_DERIVATIVES,
     REFERENCES,
+    holds_statistics,
     inner_program,
     is_over_examples,
     plain,
@@ -129,10 +131,12 @@ class Interpreter:
             raise NotImplementedError(f"{name}, an array that is changed in place")
         weighed = [isinstance(value, Node) for value in inputs]
         chosen = name == "cond" and name in self.rules and isinstance(inputs[0], Data)
+        if is_over_examples(eqn):
+            return self._statistics(eqn, inputs, where)
         if not any(weighed) and not chosen:
+            if self._may_hold_statistics(eqn, inputs):
+                return self._entered(eqn, inputs, where)
             outs = self._binder(eqn, where)([value.value for value in inputs])
-            if is_over_examples(eqn):
-                outs = lax.stop_gradient(outs)
             if not any(isinstance(value, Data) for value in inputs):
                 return [Constant(out) for out in outs]
             return [Data(out) for out in self._own(eqn, outs)]
@@ -145,11 +149,35 @@ class Interpreter:
             return rule(self, eqn, inputs, where)
         return self.tapped(eqn, inputs, where)
 
+    def _statistics(self, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+        """Takes a statistic of the batch, which is held constant."""
+        if any(isinstance(value, Node) for value in inputs):
+            raise NotImplementedError(f"{eqn.primitive.name}, over examples, of a parameter")
+        values = lax.stop_gradient([value.value for value in inputs])
+        outs = self._binder(eqn, where)(values)
+        if not any(isinstance(value, Data) for value in inputs):
+            return [Constant(out) for out in outs]
+        # The same for all: a weight that meets it would gather the cotangents of all examples.
+        return [Data(out if self.options is None else _own_value(out, self.tag)) for out in outs]
+
+    def _may_hold_statistics(self, eqn: Any, inputs: list[Value]) -> bool:
+        """Tells whether a program inside an operation on data takes statistics of the batch."""
+        asked = self.options is not None and self.options.statistics
+        return asked and any(isinstance(v, Data) for v in inputs) and holds_statistics(eqn)
+
+    def _entered(self, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
+        """Enters an operation on data, so that the statistics inside are held constant."""
+        rule = self.rules.get(eqn.primitive.name)
+        if rule is None or eqn.primitive.name in OWN_DERIVATIVES:
+            return self.tapped(eqn, inputs, where)
+        return rule(self, eqn, inputs, where)
+
     def tapped(self, eqn: Any, inputs: list[Value], where: Where) -> list[Value]:
         """Applies an operation on data and weights, with a tap behind it."""
+        if self._may_hold_statistics(eqn, inputs):
+            raise NotImplementedError(f"{eqn.primitive.name} around a statistic of the batch")
         bind = self._binder(eqn, where)
-        narrow = self.options is not None and self.options.narrow and eqn.primitive.name in PRODUCTS
-        apply = self._narrowed(eqn, bind, where) if narrow else bind
+        apply = self._narrowed(eqn, bind, where) if self._is_narrowed(eqn) else bind
         outs = self._own(eqn, apply([value.value for value in inputs]))
         site, data, leaves = site_of(eqn, bind, inputs)
         if self.observer is not None:
@@ -162,6 +190,12 @@ class Interpreter:
     def _binder(self, eqn: Any, where: Where) -> Callable[[Sequence[Any]], Sequence[Any]]:
         """Returns the function that applies an operation to its operands."""
         return binder(eqn, controlled=self.is_controlled(where))
+
+    def _is_narrowed(self, eqn: Any) -> bool:
+        narrow = self.options is not None and self.options.narrow
+        arrays = (*eqn.invars, *eqn.outvars)
+        real = all(jnp.issubdtype(var.aval.dtype, jnp.floating) for var in arrays)
+        return narrow and real and eqn.primitive.name in PRODUCTS
 
     def _narrowed(
         self, eqn: Any, bind: Callable[[Sequence[Any]], Sequence[Any]], where: Where

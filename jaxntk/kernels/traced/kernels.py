@@ -237,7 +237,8 @@ class Kernels:
         zeros: "_Zeros",
     ) -> Array:
         """Returns the outputs of a batch, with places behind whatever uses a parameter."""
-        options = Options(self.route, self.dtype, self.narrow)
+        statistics = self.program.axis is not None
+        options = Options(self.route, self.dtype, self.narrow, statistics)
 
         def one(
             own: dict[int, Array], joined: dict[int, Any], example: Sequence[Array], tag: Array

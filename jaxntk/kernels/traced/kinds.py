@@ -23,6 +23,9 @@ class Kind(IntEnum):
 INLINED = frozenset(["closed_call", "core_call", "jit", "pjit"])
 """Calls whose program is what they do."""
 
+OWN_DERIVATIVES = frozenset(["custom_jvp_call", "custom_vjp_call"])
+"""Calls whose derivative need not be that of their program."""
+
 CHECKPOINTS = frozenset(["checkpoint", "remat", "remat2"])
 """Calls whose program runs again on the way back."""
 
@@ -35,6 +38,22 @@ def is_over_examples(eqn: Any) -> bool:
     """Tells whether an operation joins all examples of a batch, as ``lax.pmean`` does."""
     axes = eqn.params.get("axes", eqn.params.get("axis_name", ()))
     return any(isinstance(axis, str) for axis in (axes if isinstance(axes, tuple) else (axes,)))
+
+
+def holds_statistics(eqn: Any) -> bool:
+    """Tells whether a program inside an operation joins all examples of a batch."""
+
+    def programs(value: Any) -> list[Any]:
+        if isinstance(value, tuple | list):
+            return [program for each in value for program in programs(each)]
+        return [value] if hasattr(plain(value)[0], "eqns") else []
+
+    return any(
+        is_over_examples(inner) or holds_statistics(inner)
+        for value in eqn.params.values()
+        for program in programs(value)
+        for inner in plain(program)[0].eqns
+    )
 
 
 def inner_program(eqn: Any) -> Any:

@@ -69,11 +69,13 @@ class Options:
         route: how gradients of a weight are contracted.
         dtype: of kernels and gradients.
         narrow: whether data of a wider dtype get their derivatives in this one, too.
+        statistics: whether the program takes statistics of the batch.
     """
 
     route: Route | str
     dtype: jnp.dtype
     narrow: bool = False
+    statistics: bool = False
 
 
 @dataclass(frozen=True, eq=False)
