@@ -140,9 +140,8 @@ def normalize(
         assert stored is not None
         mean, var = stored
     else:
-        mean = _over_all(jnp.mean(x, axis=(0, 1, 2)), axis_name)
-        var = jnp.mean(jnp.square(x - mean.reshape(1, 1, 1, -1)), axis=(0, 1, 2))
-        var = _over_all(var, axis_name)
+        mean = _mean(x, axis_name)
+        var = _mean(jnp.square(x - mean.reshape(1, 1, 1, -1)), axis_name)
         if normalizer is Normalizer.FROZEN:
             mean, var = lax.stop_gradient((mean, var))
     scale = lax.rsqrt(var + jnp.asarray(BATCH_NORM_EPSILON, x.dtype))
@@ -150,8 +149,11 @@ def normalize(
     return out, (mean, var)
 
 
-def _over_all(moment: Array, axis_name: str | None) -> Array:
-    return moment if axis_name is None else lax.pmean(moment, axis_name)
+def _mean(x: Float[Array, "n h w c"], axis_name: str | None) -> Float[Array, " c"]:
+    """Returns the mean over all axes but the last, and over one of ``jax.vmap`` if it is named."""
+    # Over examples first: along the axis that is stored last CPUs add up several times faster.
+    x = x if axis_name is None else lax.pmean(x, axis_name)
+    return jnp.mean(x, axis=(0, 1, 2))
 
 
 class BatchNorm(nn.Module):
