@@ -8,6 +8,7 @@ the statistics of the batch held constant, in float32 on two CPU cores: ``gram``
 program for all cells, against ``vmap(grad)`` and one product a parameter, written for each cell as
 one would in PyTorch (the convolutions are oneDNN's). Ten random cells, six 3x3 convolutions, six
 poolings, and the lightest cell of those that have a parameter; in turns, compilation apart.
+Kernels have to agree, but for cells without a path from input to output: theirs is rounding.
 """
 
 import sys
@@ -28,6 +29,7 @@ from benchmarks.measure import run_seconds, set_up, write_record
 from jaxntk.errors import InputError
 from jaxntk.networks.layers import BATCH_NORM_EPSILON
 from jaxntk.networks.nasbench201_plain import batch_statistics
+from jaxntk.spaces.nasbench201 import is_connected
 from jaxntk.spaces.nasbench201 import EDGES, OPS
 
 PROGRAM = "python -m benchmarks.against_torch"
@@ -91,6 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
             "cell": name,
             "arch": arch,
             "seconds": {key: float(np.median(each)) for key, each in times.items()},
+            "connected": bool(is_connected(np.asarray(arch))),
             "relative_error": float(np.abs(got - wanted).max() / np.abs(wanted).max()),
         })
         Console().print(f"{name}: {rows[-1]['seconds']}, {rows[-1]['relative_error']:.1e}")
@@ -106,7 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
     write_record(options.out, PROGRAM, options, rows=rows, summary=summary)
     Console().print(result_table(rows))
     Console().print(summary)
-    return 0 if all(row["relative_error"] <= TOLERANCE for row in rows) else DIFFERS
+    compared = [row["relative_error"] for row in rows if row["connected"]]
+    return 0 if max(compared) <= TOLERANCE else DIFFERS
 
 
 def _import_torch(cores: int) -> Any:
@@ -270,7 +274,7 @@ def result_table(rows: list[dict[str, Any]]) -> Table:
             f"{ours:.3f}",
             f"{theirs:.3f}",
             f"{ours / theirs:.2f}",
-            f"{row['relative_error']:.0e}",
+            f"{row['relative_error']:.0e}" if row["connected"] else "no path",
         )
     return table
 
