@@ -29,8 +29,7 @@ from benchmarks.measure import run_seconds, set_up, write_record
 from jaxntk.errors import InputError
 from jaxntk.networks.layers import BATCH_NORM_EPSILON
 from jaxntk.networks.nasbench201_plain import batch_statistics
-from jaxntk.spaces.nasbench201 import is_connected
-from jaxntk.spaces.nasbench201 import EDGES, OPS
+from jaxntk.spaces.nasbench201 import EDGES, OPS, is_connected
 
 PROGRAM = "python -m benchmarks.against_torch"
 TOLERANCE = 5e-2
