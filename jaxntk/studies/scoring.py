@@ -100,6 +100,16 @@ def _logits(network: NasBench201, params: Any, x: Array, state: tuple[Any, Any])
     return cast(Array, network.apply({"params": params, "batch_stats": statistics}, x, choice))
 
 
+def _moments(network: NasBench201, variables: Any, x: Array, arch: Array) -> Any:
+    """Returns the statistics of a batch, added up in the order that kernels without tiles do."""
+
+    def of_one(image: Array) -> Any:
+        return batch_statistics(network, variables, image[None], arch)["batch_stats"]
+
+    each = jax.vmap(of_one, axis_name=network.axis_name)(x)
+    return jax.tree.map(lambda moment: moment[0], each)
+
+
 def check_settings(settings: KernelSettings, x_shape: tuple[int, ...]) -> None:
     """Checks a kernel's settings and the shape of the images it is to be computed on.
 
@@ -160,7 +170,7 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
             frozen = partial(_logits, in_batch)
             return layer_kernels(frozen, params, x, state=state, batch_axis=BATCH_AXIS, **given)
         # One pass over all images fixes the statistics; the tiles then use them as constants.
-        statistics = batch_statistics(network, variables, x, arch)["batch_stats"]
+        statistics = _moments(in_batch, variables, x, arch)
         by_tiles = partial(_logits, stored)
         return layer_kernels(by_tiles, params, x, state=(arch, statistics), tile=tile, **given)
 
