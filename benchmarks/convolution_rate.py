@@ -26,10 +26,10 @@ from rich.console import Console
 from benchmarks.measure import compile_call, run_seconds, set_up, write_record
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
+from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.results import theme
-from jaxntk.results.publish import write_figure
-from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
+from jaxntk.runs.publish import write_figure
 
 PROGRAM = "python -m benchmarks.convolution_rate"
 CELL = (3, 3, 3, 3, 3, 3)

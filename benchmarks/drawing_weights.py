@@ -27,7 +27,7 @@ from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variabl
 from jaxntk.networks.nasbench201_supernet import Supernet
 from jaxntk.networks.pit import PiT, widest
 from jaxntk.networks.vit import init_params, num_genes
-from jaxntk.results.rows import environment, write_json_atomic
+from jaxntk.runs.rows import environment, write_json_atomic
 from jaxntk.spaces import autoformer
 
 SIDES = ("whole", "leaves")

@@ -35,7 +35,7 @@ from benchmarks.networks import Mlp, VisionTransformer
 from jaxntk.errors import InputError
 from jaxntk.kernels.arguments import Method
 from jaxntk.kernels.empirical import empirical_ntk
-from jaxntk.results.publish import write_figure
+from jaxntk.runs.publish import write_figure
 from jaxntk.spaces import nasbench201
 
 PROGRAM = "python -m benchmarks.gram_against_other_methods"

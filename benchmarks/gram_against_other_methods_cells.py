@@ -27,11 +27,11 @@ from benchmarks.naive_kernel import PerCell, used_paths
 from jaxntk.kernels.arguments import Method
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.layer_kernels import total
+from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
 from jaxntk.networks import nasbench201
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables, logits
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.spaces.nasbench201 import enumerate_space
-from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
 
 SAME, ORDINARY = "same function", "ordinary network"
 

@@ -31,7 +31,7 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.arguments import Method
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.results import theme
-from jaxntk.results.publish import write_figure
+from jaxntk.runs.publish import write_figure
 
 PROGRAM = "python -m benchmarks.growth"
 BASE = {"n": 64, "outputs": 10, "width": 256}

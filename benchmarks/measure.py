@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.one_compilation import machine
 from jaxntk.errors import InputError
 from jaxntk.kernels.memory import executable_bytes
-from jaxntk.results.rows import environment, write_json_atomic
+from jaxntk.runs.rows import environment, write_json_atomic
 
 ENOUGH_SECONDS = 3.0
 """Runs are repeated until they took this long together."""

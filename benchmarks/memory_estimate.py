@@ -31,8 +31,8 @@ from benchmarks.measure import command_line, set_up, write_record
 from benchmarks.memory_estimate_cases import Case, Settings, measure
 from benchmarks.memory_estimate_figure import growth_figure
 from jaxntk.errors import InputError
-from jaxntk.results.publish import write_figure
 from jaxntk.results.text import seconds, size
+from jaxntk.runs.publish import write_figure
 
 PROGRAM = "python -m benchmarks.memory_estimate"
 WITHIN = 0.3

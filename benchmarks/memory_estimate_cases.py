@@ -19,8 +19,8 @@ from jaxntk.kernels.arguments import Method
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.memory import executable_bytes, peak_bytes
+from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
-from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
 
 Case = Literal["nasbench201_gram", "vit_gram", "vit_jacobian", "mlp_gram", "mlp_jacobian"]
 CASES: tuple[Case, ...] = get_args(Case)

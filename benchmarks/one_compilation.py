@@ -36,11 +36,11 @@ from benchmarks.one_compilation_sides import (
     time_cell,
 )
 from jaxntk.errors import InputError
-from jaxntk.results.publish import write_figure
-from jaxntk.results.rows import environment, write_json_atomic
+from jaxntk.runs.progress import track
+from jaxntk.runs.publish import write_figure
+from jaxntk.runs.rows import environment, write_json_atomic
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import parse_arch
-from jaxntk.studies.progress import track
 
 PROGRAM = "python -m benchmarks.one_compilation"
 TOLERANCES = {"float32": 5e-2, "float64": 1e-9}

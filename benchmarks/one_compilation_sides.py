@@ -11,10 +11,10 @@ from jaxtyping import Array, Float, Int
 
 from benchmarks.naive_kernel import naive_kernel
 from jaxntk.kernels.memory import executable_bytes
+from jaxntk.kernels.program import CompiledKernel, KernelSettings, compile_kernel
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.rank import peak_rss_bytes
-from jaxntk.studies.scoring import CompiledKernel, KernelSettings, compile_kernel
 
 Side = Literal["fast", "naive"]
 

@@ -36,7 +36,7 @@ from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
 from jaxntk.networks.nasbench201_plain import plain_logits, standardize
 from jaxntk.results import theme
-from jaxntk.results.publish import write_figure
+from jaxntk.runs.publish import write_figure
 from jaxntk.spaces import nasbench201
 from jaxntk.training.augment import augment
 from jaxntk.training.population import batches, epoch_keys, population_training, steps_of

@@ -29,7 +29,7 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.traced.contraction import choose, costs, gram_of, numbers_held
 from jaxntk.kernels.traced.operations import Factors, Gradients
 from jaxntk.results import theme
-from jaxntk.results.publish import write_figure
+from jaxntk.runs.publish import write_figure
 
 PROGRAM = "python -m benchmarks.routes"
 ROUTES = ("factorised", "materialised", "auto")

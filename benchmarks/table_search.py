@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxntk.results.rows import environment, write_json_atomic
+from jaxntk.runs.rows import environment, write_json_atomic
 from jaxntk.search import code_of, regularised_evolution, run_search
-from jaxntk.studies.search_table import CELLS
+from jaxntk.studies.search.table import CELLS
 
 SEARCHES, EVALUATIONS, POPULATION, SAMPLE = 1000, 200, 50, 10
 LOOPS = 20

@@ -45,7 +45,7 @@ x = np.random.default_rng(0).normal(size=shape).astype("float32")
 start = time.perf_counter()
 if how["space"] == "cells":
     from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-    from jaxntk.studies.scoring import KernelSettings, compile_kernel
+    from jaxntk.kernels.program import KernelSettings, compile_kernel
     network = NasBench201(10, how["channels"], how["cells_per_stage"], BatchNormMode.FROZEN)
     settings = KernelSettings(batch_norm="frozen", outputs=how["outputs"], dtype=how["dtype"])
     kernel = compile_kernel(network, settings, x)

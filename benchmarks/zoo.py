@@ -33,7 +33,7 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.arguments import Method, examples_of
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.results import theme
-from jaxntk.results.publish import write_figure
+from jaxntk.runs.publish import write_figure
 
 PROGRAM = "python -m benchmarks.zoo"
 METHODS: tuple[Method, ...] = (

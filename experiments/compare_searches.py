@@ -16,9 +16,9 @@ from typing import Annotated
 
 import tyro
 
-from jaxntk.studies.compare_config import CompareConfig
-from jaxntk.studies.compare_searches import run_compare
-from jaxntk.studies.script import run_preset
+from jaxntk.runs.script import run_preset
+from jaxntk.studies.search.compare import run_compare
+from jaxntk.studies.search.compare_config import CompareConfig
 
 
 @dataclass(frozen=True)

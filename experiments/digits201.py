@@ -20,10 +20,10 @@ from pathlib import Path
 from rich.console import Console
 
 from jaxntk.data.digits201 import load_digits201
-from jaxntk.studies.benchmark_script import TableOptions, make_table
-from jaxntk.studies.digits201 import BENCHMARK, write_table
-from jaxntk.studies.digits201_card import card
-from jaxntk.studies.script import exit_code, read_options
+from jaxntk.runs.script import exit_code, read_options
+from jaxntk.studies.tables.digits201 import BENCHMARK, write_table
+from jaxntk.studies.tables.digits201_card import card
+from jaxntk.studies.tables.script import TableOptions, make_table
 
 
 @dataclass(frozen=True, kw_only=True)

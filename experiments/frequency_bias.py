@@ -24,10 +24,10 @@ from typing import Annotated
 
 import tyro
 
+from jaxntk.runs.script import run_preset
+from jaxntk.runs.study import run_study
 from jaxntk.studies.frequency_bias import FREQUENCY
 from jaxntk.studies.frequency_config import FrequencyConfig
-from jaxntk.studies.script import run_preset
-from jaxntk.studies.study import run_study
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ What      three NAS-Bench-201 cells, at the 5 %, 50 % and 99 % quantile of accur
           distance, velocity) and against the labels (LGA, energy, top eigenvectors), as a whole and
           layer by layer. Beside each network its linearisation is trained the same way.
 Paper     Mok et al., CVPR 2022, arXiv 2203.14577; Fort et al., NeurIPS 2020, arXiv 2010.15110.
-Needs     digits201: nothing. cifar10: the files that lga_over_training.py needs.
+Needs     digits201: nothing. cifar10: the files that over_epochs.py needs.
 Time      digits201: 3 minutes on 2 CPU cores; cifar10: not measured yet.
 Command   python experiments/kernel_dynamics.py digits201 --out runs/kernel_dynamics
           python experiments/kernel_dynamics.py cifar10 --out runs/kernel_dynamics_cifar10
@@ -20,11 +20,11 @@ from typing import Annotated
 
 import tyro
 
+from jaxntk.runs.script import run_preset
+from jaxntk.runs.study import run_study
 from jaxntk.studies.kernel_dynamics import KERNEL_DYNAMICS
 from jaxntk.studies.kernel_dynamics_config import KernelDynamicsConfig
-from jaxntk.studies.over_training_config import REDUCED_CIFAR10
-from jaxntk.studies.script import run_preset
-from jaxntk.studies.study import run_study
+from jaxntk.studies.over_epochs_config import REDUCED_CIFAR10
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from typing import Annotated
 
 import tyro
 
-from jaxntk.studies.prune_config import PruneConfig
-from jaxntk.studies.prune_supernet import PRUNE
-from jaxntk.studies.script import run_preset
-from jaxntk.studies.study import run_study
+from jaxntk.runs.script import run_preset
+from jaxntk.runs.study import run_study
+from jaxntk.studies.search.prune import PRUNE
+from jaxntk.studies.search.prune_config import PruneConfig
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxntk.studies.cell_search import run_cell_search
-from jaxntk.studies.cell_search_config import CellSearchConfig
-from jaxntk.studies.over_training_config import REDUCED_CIFAR10
-from jaxntk.studies.script import run_preset
+from jaxntk.runs.script import run_preset
+from jaxntk.studies.over_epochs_config import REDUCED_CIFAR10
+from jaxntk.studies.search.cell_search import run_cell_search
+from jaxntk.studies.search.cell_search_config import CellSearchConfig
 
 
 @dataclass(frozen=True)

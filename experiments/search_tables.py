@@ -20,8 +20,8 @@ from typing import Annotated
 
 import tyro
 
-from jaxntk.studies.script import run_preset
-from jaxntk.studies.search_table import SearchTableConfig, run_search_table
+from jaxntk.runs.script import run_preset
+from jaxntk.studies.search.table import SearchTableConfig, run_search_table
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxntk.studies.script import run_preset
-from jaxntk.studies.vit_search import run_vit_search
-from jaxntk.studies.vit_search_config import VitSearchConfig
+from jaxntk.runs.script import run_preset
+from jaxntk.studies.search.vit_search import run_vit_search
+from jaxntk.studies.search.vit_search_config import VitSearchConfig
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from typing import Annotated
 
 import tyro
 
-from jaxntk.studies.script import run_preset
-from jaxntk.studies.study import run_study
+from jaxntk.runs.script import run_preset
+from jaxntk.runs.study import run_study
 from jaxntk.studies.vintk import VINTK
 from jaxntk.studies.vintk_config import VintkConfig
 

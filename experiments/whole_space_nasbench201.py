@@ -18,9 +18,9 @@ import sys
 
 from rich.console import Console
 
+from jaxntk.runs.script import exit_code, read_options
 from jaxntk.spaces.nasbench201 import SPACE_SIZE
 from jaxntk.studies.config import ExperimentConfig
-from jaxntk.studies.script import exit_code, read_options
 from jaxntk.studies.whole_space import Options, run_population
 
 config = ExperimentConfig(

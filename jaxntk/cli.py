@@ -25,17 +25,18 @@ from jaxntk.errors import InputError, did_you_mean
 from jaxntk.flags import in_one_line
 from jaxntk.interrupt import INTERRUPTED, exit_at_interrupt
 from jaxntk.results.report import write_report
-from jaxntk.results.rows import write_json_atomic
 from jaxntk.results.terminal import summary_table
-from jaxntk.studies.config import Config, ExperimentConfig, ScoreConfig
+from jaxntk.runs.config import Config
+from jaxntk.runs.rows import write_json_atomic
+from jaxntk.runs.shards import Shard
+from jaxntk.runs.study import run_study
+from jaxntk.studies.config import ExperimentConfig, ScoreConfig
 from jaxntk.studies.correlate import correlate_run
 from jaxntk.studies.merge import merge
 from jaxntk.studies.rank import run, run_shard
 from jaxntk.studies.retrain import RETRAIN
 from jaxntk.studies.retrain_config import RetrainConfig
 from jaxntk.studies.score import print_scores
-from jaxntk.studies.shards import Shard
-from jaxntk.studies.study import run_study
 from jaxntk.studies.verify import print_comparisons, verify
 
 Options = TypeVar("Options")

@@ -29,10 +29,10 @@ from scipy import stats
 
 from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.images import load_images
+from jaxntk.kernels.program import KernelSettings, compile_kernel, layer_kernel_fn
 from jaxntk.metrics import METRICS, evaluate
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.scoring import KernelSettings, compile_kernel, layer_kernel_fn
 
 # %% [markdown]
 # ## Images

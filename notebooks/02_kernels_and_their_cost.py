@@ -196,5 +196,5 @@ np.testing.assert_allclose(tiled, gram_NxN, rtol=1e-3, atol=1e-3 * float(gram_Nx
 # ## One network, every cell
 #
 # For a search space that is one network with the architecture as an input, the kernel compiles once
-# for all architectures; see `01_lga_in_ten_minutes` and `jaxntk.studies.population`, which scores
+# for all architectures; see `01_lga_in_ten_minutes` and `jaxntk.population.kernels`, which scores
 # many at once by `map`, `vmap` or routing.

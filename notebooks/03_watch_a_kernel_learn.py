@@ -31,10 +31,10 @@ from scipy import stats
 from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.digits201 import load_digits201
 from jaxntk.data.images import load_images
+from jaxntk.kernels.program import KernelSettings, compile_kernel
 from jaxntk.metrics import METRICS, dynamics
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.scoring import KernelSettings, compile_kernel
 from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import named_recipe
 
@@ -145,6 +145,6 @@ params = table.costs(cells).params
 print(f"#params: tau {stats.kendalltau(params, accuracy).statistic:+.2f}")
 
 # %% [markdown]
-# `experiments/lga_over_training.py` asks it of hundreds of cells, for all metrics and modes of
+# `experiments/over_epochs.py` asks it of hundreds of cells, for all metrics and modes of
 # batch normalisation, with intervals. Whether training makes LGA a better guide or a worse one is
 # not settled here; an earlier answer, read on 64 images, is withdrawn (docs/findings.md).

@@ -170,7 +170,7 @@ def test_a_missing_experiment(capsys, tmp_path, experiment):
         ("{}['digits']", r"wrong\.py:1 \(KeyError: 'digits'\)"),
         ("import sys\nsys.exit('no data')", r"wrong\.py:2 \(SystemExit: no data\)"),
         (
-            "from jaxntk.studies.shards import Shard\nShard.parse('x')",
+            "from jaxntk.runs.shards import Shard\nShard.parse('x')",
             r"wrong\.py:2 \(InputError: shard: got 'x'; give I/N",
         ),
         (

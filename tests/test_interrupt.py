@@ -12,7 +12,7 @@ TELLING = "import atexit; atexit.register(print, 'shut down')"
 
 SCRIPT = """
 import sys, time
-from jaxntk.studies.script import exit_code
+from jaxntk.runs.script import exit_code
 
 def run():
     print("begun", flush=True)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from jaxntk.cli import main
+from jaxntk.runs.run_folder import SCORES, SUMMARY, TRUTH
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.run_folder import SCORES, SUMMARY, TRUTH
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUM_ARCHS = 4
@@ -125,7 +125,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
 
 
-OVER_TRAINING = {
+OVER_EPOCHS_FIELDS = {
     "data": "digits201",
     "truth": "digits201/test",
     "num_images": 8,

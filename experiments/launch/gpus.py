@@ -19,7 +19,7 @@ from rich.console import Console
 
 from jaxntk.launch.commands import cut, show
 from jaxntk.launch.gpus import GPUJob, commands, run
-from jaxntk.studies.script import exit_code, read_options
+from jaxntk.runs.script import exit_code, read_options
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from rich.console import Console
 from jaxntk.errors import InputError
 from jaxntk.launch.commands import cut, execute, show
 from jaxntk.launch.slurm import SlurmJob, array_command, merge_command, together_command
-from jaxntk.studies.script import exit_code, read_options
+from jaxntk.runs.script import exit_code, read_options
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from jaxntk.launch.commands import cut, execute, show
 from jaxntk.launch.tpu import Step, TPUJob, commands
-from jaxntk.studies.script import exit_code, read_options
+from jaxntk.runs.script import exit_code, read_options
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -185,7 +185,7 @@ def table_arrays(
     """Packs trainings into the arrays of the table.
 
     Args:
-        rows: a row a training, as :mod:`jaxntk.studies.digits201` writes them.
+        rows: a row a training, as :mod:`jaxntk.studies.tables.digits201` writes them.
         function_of: number of the function that each cell of the space computes.
 
     Returns:

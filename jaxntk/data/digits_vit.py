@@ -204,7 +204,7 @@ def table_arrays(rows: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Packs trainings into the arrays of the table.
 
     Args:
-        rows: a row a training, as :mod:`jaxntk.studies.digits_vit` writes them.
+        rows: a row a training, as :mod:`jaxntk.studies.tables.digits_vit` writes them.
 
     Returns:
         Arrays by name, for an .npz file.

@@ -14,7 +14,7 @@ def compare_tables(entries: Sequence[Entry], of: str) -> list[Table]:
     """Lays out what each kind of search chooses, after equal evaluations and within each budget.
 
     Args:
-        entries: of :func:`jaxntk.studies.compare_searches.compare_entries`.
+        entries: of :func:`jaxntk.studies.search.compare.compare_entries`.
         of: what accuracy is meant.
 
     Returns:

@@ -12,7 +12,7 @@ def front_figure(entries: Sequence[Mapping[str, Any]], score: str, of: str) -> F
     """Draws everything that searches have scored, and a line through the front.
 
     Args:
-        entries: of :func:`jaxntk.studies.search_front.seen_entries`.
+        entries: of :func:`jaxntk.studies.search.front.seen_entries`.
         score: what searches went by.
         of: what accuracy is meant, for the colours, where entries have one.
 

@@ -41,7 +41,7 @@ def prune_table(summary: Mapping[str, Any]) -> Table:
     """Lays out the cells that were left.
 
     Args:
-        summary: of :func:`jaxntk.studies.prune_supernet.summarize`.
+        summary: of :func:`jaxntk.studies.search.prune.summarize`.
 
     Returns:
         The table.

@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from jaxntk.metrics import METRICS
 from jaxntk.results import plots, text, theme
 from jaxntk.results.correlation import Correlation
-from jaxntk.results.rows import write_bytes_atomic
-from jaxntk.results.run_folder import (
+from jaxntk.runs.finished import (
     Kernels,
     Run,
     count_statuses,
     load_run,
     mean_over_inits,
 )
+from jaxntk.runs.rows import write_bytes_atomic
 
 # What the statuses of a score mean, for readers of the notes on validity.
 STATUS_NOTES = {

@@ -10,7 +10,7 @@ def search_table(entries: Sequence[Mapping[str, Any]], report: str) -> Table:
     """Lays out what each kind of search chooses after how many evaluations.
 
     Args:
-        entries: of :func:`jaxntk.studies.search_table.run_search_table`.
+        entries: of :func:`jaxntk.studies.search.table.run_search_table`.
         report: what accuracy is meant.
 
     Returns:
@@ -35,7 +35,7 @@ def chosen_table(summary: Mapping[str, Any]) -> Table:
     """Lays out what each search of a run chose.
 
     Args:
-        summary: of :func:`jaxntk.studies.guided_search.run_guided_search`.
+        summary: of :func:`jaxntk.studies.search.guided.run_guided_search`.
 
     Returns:
         The table.

@@ -3,74 +3,24 @@
 Every field is a flag of ``jaxntk run`` (``num_archs`` is ``--num-archs``).
 """
 
-import math
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
-import tyro
 from jaxtyping import Int32
 
 from jaxntk.data import digits201
 from jaxntk.data.tables import Truth
-from jaxntk.errors import InputError, check_choice, did_you_mean
+from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
 from jaxntk.networks.initializers import initialization
+from jaxntk.runs.config import Config, check_at_least, check_types
 from jaxntk.spaces import nasbench201
 
 TRAIN = "train"
 TRUTH_SEED = 10**9
 """Trainings for a ground truth have this seed and those that follow, so that none of them begins
 from weights that a cell is scored with."""
-
-# Where files lie and who computes, not what: a run may be resumed with them elsewhere.
-LOCATIONS = ("data_dir", "table", "processes", "score_cache")
-
-_Config = TypeVar("_Config", bound="Config")
-_Value = TypeVar("_Value")
-Hidden = Annotated[_Value, tyro.conf.Suppress]
-"""A field that means nothing to a kind of configuration: no flag in its help."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """What any study is asked: a record that goes to JSON and back."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the fields as JSON values."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_json(cls: type[_Config], row: dict[str, Any]) -> _Config:
-        """Reads what :meth:`to_json` wrote.
-
-        Args:
-            row: the fields by name.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            InputError: a field is unknown or not of its type, or one without a default is missing.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in row:
-            if name not in known:
-                cure = f"remove it{did_you_mean(name, known)}"
-                raise InputError("config", f"unknown field {name!r}", cure)
-        for field in fields(cls):
-            if field.default is MISSING and field.name not in row:
-                raise InputError("config", f"no field {field.name!r}", "give another folder")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
-        }
-        _check_types(cls, values)
-        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +63,6 @@ class KernelConfig(Config):
     """Images whose kernel is computed at a time; by default as many as fit into memory."""
     metrics: tuple[str, ...] = tuple(METRICS)
     """Metrics to read off each kernel."""
-
-
-AnyConfig = TypeVar("AnyConfig", bound=Config)
-"""A kind of configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,18 +115,16 @@ def validate_scoring(config: KernelConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
-    _check_types(
-        type(config), {field.name: getattr(config, field.name) for field in fields(config)}
-    )
+    check_types(type(config), {field.name: getattr(config, field.name) for field in fields(config)})
     for name in ("channels", "cells_per_stage", "num_inits"):
-        _check_at_least(name, getattr(config, name, 1), 1)
-    _check_at_least("num_images", config.num_images, 2)
+        check_at_least(name, getattr(config, name, 1), 1)
+    check_at_least("num_images", config.num_images, 2)
     for name in ("arch_seed", "batch_seed", "init_seed"):
         check_seed(name, getattr(config, name, 0))
     if config.tile is not None:
-        _check_at_least("tile", config.tile, 1)
+        check_at_least("tile", config.tile, 1)
     if not config.archs:
-        _check_at_least("num_archs", config.num_archs, 1)
+        check_at_least("num_archs", config.num_archs, 1)
         if config.num_archs > nasbench201.SPACE_SIZE:
             cure = f"the space has {nasbench201.SPACE_SIZE} cells"
             raise InputError("num_archs", config.num_archs, cure)
@@ -209,15 +153,15 @@ def validate(config: ExperimentConfig) -> None:
         if len(config.archs) < 2:
             raise InputError("archs", "1 cell", "a ranking needs at least 2")
     else:
-        _check_at_least("num_archs", config.num_archs, 2)
+        check_at_least("num_archs", config.num_archs, 2)
     if config.truth not in (TRAIN, *digits201.TRUTHS):
         Truth.parse(config.truth)
     for name in ("train_epochs", "train_repeats"):
-        _check_at_least(name, getattr(config, name), 1)
-    _check_at_least("train_batch_size", config.train_batch_size, 2)
-    _check_at_least("train_seed", config.train_seed, 0)
+        check_at_least(name, getattr(config, name), 1)
+    check_at_least("train_batch_size", config.train_batch_size, 2)
+    check_at_least("train_seed", config.train_seed, 0)
     for name in ("learning_rate", "momentum", "weight_decay"):
-        _check_at_least(name, getattr(config, name), 0)
+        check_at_least(name, getattr(config, name), 0)
 
 
 def check_seed(name: str, seed: int) -> None:
@@ -255,43 +199,3 @@ def parse_arch(text: str, argument: str = "arch") -> Int32[np.ndarray, "6"]:
         return nasbench201.encode(text) if "|" in text else nasbench201.parse_ops(text)
     except InputError as error:
         raise InputError(argument, error.got, error.cure) from error
-
-
-def _check_types(kind: type[Config], values: Mapping[str, Any]) -> None:
-    """Checks that the values of fields are of their types; what is wrong is named first."""
-    kinds = get_type_hints(kind)
-    for name, value in values.items():
-        if not _fits(value, kinds[name]):
-            options = get_args(kinds[name]) if get_origin(kinds[name]) is Literal else ()
-            hint = did_you_mean(str(value), options)
-            raise InputError(name, repr(value), f"{_cure(kinds[name])}{hint}")
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    options = get_args(kind)
-    if get_origin(kind) is Literal:
-        return isinstance(value, str) and value in options
-    if get_origin(kind) is UnionType:
-        return any(_fits(value, option) for option in options)
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_fits(entry, options[0]) for entry in value)
-    if kind in (int, float):
-        # In Python a truth value is a whole number too.
-        return isinstance(value, int | kind) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _cure(kind: Any) -> str:
-    """Says in words what fits a field."""
-    options = get_args(kind)
-    if get_origin(kind) is Literal:
-        return f"choose from {', '.join(options)}"
-    if get_origin(kind) is UnionType:
-        return f"{_cure(options[0])}, or nothing"
-    words = {int: "a whole number", float: "a number", str: "a string"}
-    return f"give {words.get(kind, 'a list of strings')}"
-
-
-def _check_at_least(name: str, value: int | float, least: int) -> None:
-    if not math.isfinite(value) or value < least:
-        raise InputError(name, repr(value), f"give at least {least}")

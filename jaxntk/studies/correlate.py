@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from jaxntk.errors import InputError
+from jaxntk.runs import run_folder
 from jaxntk.spaces import nasbench201
-from jaxntk.studies import run_folder
+from jaxntk.studies.config import ExperimentConfig, validate
 from jaxntk.studies.summarize import correlations, describe_truth
 from jaxntk.studies.truth import find_table, table_look_up
 
@@ -30,7 +31,7 @@ def correlate_run(out: Path, truth: str, table: str | None) -> dict[str, Any]:
     Raises:
         InputError: no run, fewer than 2 complete cells, or a truth that is not to be had.
     """
-    record = run_folder.read_record(out)
+    record = run_folder.read_record(out, ExperimentConfig, validate)
     config = record.config
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for row in run_folder.rows_by_key(out / run_folder.SCORES, ("ops", "init_seed")).values():

@@ -22,6 +22,7 @@ from jaxntk.data.batches import make_batch, resized, standardize
 from jaxntk.data.images import load_images
 from jaxntk.data.plane_waves import PlaneWaves, plane_waves
 from jaxntk.kernels.fourier import ViNTK, bands, vintk_kernel
+from jaxntk.kernels.program import KernelSettings, compile_kernel
 from jaxntk.metrics.alignment import double_centred
 from jaxntk.metrics.dynamics import cosine
 from jaxntk.metrics.frequency import (
@@ -33,18 +34,17 @@ from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.networks.precision import check_x64
 from jaxntk.results.frequency_plot import frequency_figure
 from jaxntk.results.frequency_table import frequency_table, summary_rows
-from jaxntk.results.publish import Publication
-from jaxntk.results.rows import (
+from jaxntk.runs import run_folder
+from jaxntk.runs.progress import say_complete, track
+from jaxntk.runs.publish import Publication
+from jaxntk.runs.rows import (
     append_row,
     number_or_none,
 )
+from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces import autoformer
-from jaxntk.studies import run_folder
 from jaxntk.studies.config import parse_arch
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
-from jaxntk.studies.progress import say_complete, track
-from jaxntk.studies.scoring import KernelSettings, compile_kernel
-from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
 NAME = "frequency_bias"

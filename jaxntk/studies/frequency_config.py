@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxntk.data.plane_waves import plane_waves
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.fourier import ViNTK, bands
+from jaxntk.runs.config import Config
 from jaxntk.spaces import autoformer
-from jaxntk.studies.config import Config, check_seed, parse_arch
+from jaxntk.studies.config import check_seed, parse_arch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from jaxtyping import Int
 from jaxntk.data.batches import Batch, Standardization, make_batch, standardize
 from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.errors import InputError
+from jaxntk.kernels.program import IMAGE_MULTIPLE, KernelSettings
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import KernelConfig, ScoreConfig, parse_arch, validate_scoring
-from jaxntk.studies.scoring import IMAGE_MULTIPLE, KernelSettings
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,24 +18,24 @@ from jaxtyping import Float, Int
 from rich.console import Console
 
 from jaxntk.data.images import load_images
+from jaxntk.kernels.program import ACTIVATIONS, PARAMETERS, exact_zero, layer_kernel_fn
 from jaxntk.metrics import METRICS, Score, dynamics
 from jaxntk.results.kernel_dynamics_plot import kernel_dynamics_figure
 from jaxntk.results.kernel_dynamics_table import dynamics_table
-from jaxntk.results.publish import Publication
-from jaxntk.results.rows import append_row, number_or_none
+from jaxntk.runs import run_folder
+from jaxntk.runs.progress import say_complete, track
+from jaxntk.runs.publish import Publication
+from jaxntk.runs.rows import append_row, number_or_none
+from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces import nasbench201
-from jaxntk.studies import run_folder
 from jaxntk.studies.job import Job
 from jaxntk.studies.kernel_dynamics_config import (
     KernelDynamicsConfig,
     validate_dynamics,
     with_cells,
 )
-from jaxntk.studies.over_training import make_study
-from jaxntk.studies.over_training_rows import SEEN, OverTraining
-from jaxntk.studies.progress import say_complete, track
-from jaxntk.studies.scoring import ACTIVATIONS, PARAMETERS, exact_zero, layer_kernel_fn
-from jaxntk.studies.study import Rows, Study
+from jaxntk.studies.over_epochs import make_study
+from jaxntk.studies.over_epochs_rows import SEEN, OverTraining
 from jaxntk.studies.truth import find_table, table_look_up
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.linearized import linearized_training, make_linearized_evaluation

@@ -6,12 +6,12 @@ import numpy as np
 
 from jaxntk.errors import InputError
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.over_training_config import OverTrainingConfig, validate_training
+from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_training
 from jaxntk.studies.truth import TableLookUp
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelDynamicsConfig(OverTrainingConfig):
+class KernelDynamicsConfig(OverEpochsConfig):
     """Watch the kernels of a few NAS-Bench-201 cells over training."""
 
     num_images: int = 128

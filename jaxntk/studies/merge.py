@@ -15,20 +15,21 @@ from jaxtyping import Int
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.results.rows import (
+from jaxntk.runs import run_folder
+from jaxntk.runs.finished import read_kernels
+from jaxntk.runs.rows import (
     archive,
     read_json,
     write_bytes_atomic,
     write_json_atomic,
     write_rows_atomic,
 )
-from jaxntk.results.run_folder import read_kernels
+from jaxntk.runs.run_folder import Record
+from jaxntk.runs.shards import Shard, shard_folders
 from jaxntk.spaces import nasbench201
-from jaxntk.studies import run_folder
+from jaxntk.studies.config import ExperimentConfig, validate
 from jaxntk.studies.job import population
 from jaxntk.studies.rank import publish
-from jaxntk.studies.run_folder import Record
-from jaxntk.studies.shards import Shard, shard_folders
 from jaxntk.studies.summarize import (
     ByKey,
     Cost,
@@ -196,8 +197,12 @@ def _is_shard(folder: Path) -> bool:
     return path.is_file() and "shard" in read_json(path)
 
 
+def _record(folder: Path) -> Record[ExperimentConfig]:
+    return run_folder.read_record(folder, ExperimentConfig, validate)
+
+
 def _read_part(folder: Path) -> Part:
-    record = run_folder.read_record(folder)
+    record = _record(folder)
     if record.shard is None:
         got = f"{folder}, which holds an unsharded run"
         raise InputError("merge", got, "give the folders of shards only")
@@ -273,11 +278,11 @@ def _telling_kernels(parts: Sequence[Part], rows: Rows) -> bytes:
 def _open_merged(out: Path, record: Record, parts: Sequence[Part]) -> None:
     """Begins the folder of a merged run, or writes one anew that was merged from the same."""
     run_folder.make_folder(out)
-    if (out / run_folder.CONFIG).is_file() and run_folder.read_record(out).merged is None:
+    if (out / run_folder.CONFIG).is_file() and _record(out).merged is None:
         cure = "give another folder with --out"
         raise InputError("out", f"{out}, which holds a run that was not merged", cure)
     if run_folder.holds_rows(out):
-        run_folder.refuse_other(out, record)
+        run_folder.refuse_other(out, record, validate)
     run_folder.write_record(out, record, _environment(parts))
 
 

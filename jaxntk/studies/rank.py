@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from jaxntk.kernels.program import CompiledKernel
 from jaxntk.results.report import write_report
-from jaxntk.results.rows import archive, read_json, write_bytes_atomic, write_json_atomic
 from jaxntk.results.terminal import summary_table
+from jaxntk.runs import run_folder
+from jaxntk.runs.progress import say_complete, track
+from jaxntk.runs.rows import archive, read_json, write_bytes_atomic, write_json_atomic
+from jaxntk.runs.run_folder import Record
+from jaxntk.runs.shards import Shard
 from jaxntk.spaces import nasbench201
-from jaxntk.studies import run_folder
 from jaxntk.studies.config import TRAIN, ExperimentConfig, validate
 from jaxntk.studies.job import Job, prepare
-from jaxntk.studies.progress import say_complete, track
-from jaxntk.studies.run_folder import Record
 from jaxntk.studies.score import compile_for_run, score_missing
-from jaxntk.studies.scoring import CompiledKernel
-from jaxntk.studies.shards import Shard
 from jaxntk.studies.summarize import Cost, Rows, summarize, telling_cells
 from jaxntk.studies.truth import (
     AccuracyFn,
@@ -60,7 +60,7 @@ def run(
     run_folder.refuse_shards(out)
     job, accuracy, digest = _begin(config)
     record = Record(experiment=experiment, command=command, config=config, data_sha256=digest)
-    run_folder.open_run(out, record)
+    run_folder.open_run(out, record, validate)
     rows = _complete(config, job, accuracy, out, console)
     summary = summarize(config, experiment, rows, job.data, _cost(out, start))
     # The intervals in the summary take time too.
@@ -97,7 +97,7 @@ def run_shard(
         InputError: anything wrong with configuration, shard, data, table or folder.
     """
     start = time.perf_counter()
-    run_folder.refuse_whole(out, shard)
+    run_folder.refuse_whole(out, shard, ExperimentConfig, validate)
     # The digest is of the data of all cells, so that it is the same in every shard.
     whole, accuracy, digest = _begin(config)
     job = dataclasses.replace(whole, archs=shard.part(whole.archs))
@@ -105,7 +105,7 @@ def run_shard(
         experiment=experiment, command=command, config=config, data_sha256=digest, shard=shard
     )
     folder = out / shard.folder
-    run_folder.open_run(folder, record)
+    run_folder.open_run(folder, record, validate)
     _complete(config, job, accuracy, folder, console)
     finished = {"data": job.data, "cost": dataclasses.asdict(_cost(folder, start))}
     write_json_atomic(folder / run_folder.FINISHED, finished)

@@ -27,16 +27,17 @@ from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.memory import estimate_memory
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, batch_statistics
 from jaxntk.networks.precision import check_x64
-from jaxntk.results.publish import Publication
-from jaxntk.results.rows import append_row, number_or_none
 from jaxntk.results.training_plot import training_figure
+from jaxntk.runs import run_folder
+from jaxntk.runs.config import LOCATIONS
+from jaxntk.runs.progress import say_complete, track
+from jaxntk.runs.publish import Publication
+from jaxntk.runs.rows import append_row, number_or_none
+from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces import autoformer
-from jaxntk.studies import run_folder
-from jaxntk.studies.config import LOCATIONS, parse_arch
-from jaxntk.studies.progress import say_complete, track
+from jaxntk.studies.config import parse_arch
 from jaxntk.studies.retrain_config import CELLS, RetrainConfig, validate_retrain
 from jaxntk.studies.retrain_network import Network, check_images, own_network, own_params
-from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.truth import find_table, table_look_up
 from jaxntk.studies.vit_spaces import AUTOFORMERS
 from jaxntk.training.checkpoints import latest_epoch, restore, save

@@ -7,8 +7,9 @@ from jaxntk.data import digits201, digits_vit
 from jaxntk.data.digits_vit import NETWORK
 from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice
+from jaxntk.runs.config import Config
 from jaxntk.spaces import autoformer, pit
-from jaxntk.studies.config import Config, check_seed, parse_arch
+from jaxntk.studies.config import check_seed, parse_arch
 from jaxntk.studies.vit_spaces import AUTOFORMERS, DIGITS_VIT, PIT
 from jaxntk.studies.vit_spaces import SPACES as VIT_SPACES
 from jaxntk.training.recipe import RECIPES, Recipe, named_recipe

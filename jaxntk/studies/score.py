@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxntk.errors import InputError
+from jaxntk.kernels.memory_plan import check_memory, plan_memory
+from jaxntk.kernels.program import CompiledKernel, compile_program
 from jaxntk.metrics import METRICS, evaluate
-from jaxntk.results.rows import append_row, read_json, write_json_atomic
-from jaxntk.results.run_folder import mean_over_rows
 from jaxntk.results.text import size
+from jaxntk.runs import run_folder
+from jaxntk.runs.finished import mean_over_rows
+from jaxntk.runs.progress import track
+from jaxntk.runs.rows import append_row, read_json, write_json_atomic
 from jaxntk.spaces import nasbench201
-from jaxntk.studies import run_folder
 from jaxntk.studies.config import ScoreConfig
 from jaxntk.studies.job import Job, prepare
-from jaxntk.studies.memory_plan import check_memory, plan_memory
-from jaxntk.studies.progress import track
-from jaxntk.studies.scoring import CompiledKernel, compile_program
 
 GetKernel = Callable[[], CompiledKernel]
 WIDEST = 1000

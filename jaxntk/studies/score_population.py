@@ -19,16 +19,16 @@ from jaxtyping import Float, Int
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.results.rows import append_row
+from jaxntk.kernels.program import exact_zero
+from jaxntk.networks.nasbench201_routing import distinct_cells
+from jaxntk.population.kernels import Chunk, PopulationKernels, population_kernels
+from jaxntk.population.strategies import Strategy
+from jaxntk.runs import run_folder
+from jaxntk.runs.progress import track
+from jaxntk.runs.rows import append_row
 from jaxntk.spaces import nasbench201
-from jaxntk.studies import run_folder
 from jaxntk.studies.job import Job
-from jaxntk.studies.population import Chunk, PopulationKernels, population_kernels
-from jaxntk.studies.progress import track
-from jaxntk.studies.routing import distinct_cells
 from jaxntk.studies.score import kernel_row
-from jaxntk.studies.scoring import exact_zero
-from jaxntk.studies.strategies import Strategy
 
 # Chunks whose rows may wait to be written while the next kernels are computed.
 _WAITING = 2
@@ -72,7 +72,7 @@ def score_population(
         job: the job; one initialisation.
         path: ``scores.jsonl`` of the run.
         console: where progress is shown.
-        strategy: see :func:`~jaxntk.studies.population.population_kernels`.
+        strategy: see :func:`~jaxntk.population.kernels.population_kernels`.
         chunk: cells computed together.
 
     Returns:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from jaxntk.metrics import METRICS, Status, ranking_values
 from jaxntk.results.correlation import correlate
-from jaxntk.results.run_folder import mean_over_rows
+from jaxntk.runs.finished import mean_over_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import ExperimentConfig
 from jaxntk.studies.truth import truth_source

@@ -14,7 +14,7 @@ from jaxntk.data.images import ImageDataset
 from jaxntk.data.tables import TABLE_FILE, Truth, load_nasbench201
 from jaxntk.errors import InputError
 from jaxntk.networks.nasbench201 import NasBench201
-from jaxntk.results.rows import append_row
+from jaxntk.runs.rows import append_row
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import TRAIN, TRUTH_SEED, ExperimentConfig
 from jaxntk.training.evaluate import make_evaluation

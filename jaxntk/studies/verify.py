@@ -31,19 +31,19 @@ from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
-from jaxntk.metrics import Status, evaluate
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-from jaxntk.networks.nasbench201 import logits as apply_network
-from jaxntk.networks.nasbench201_official import count_cells, official_variables
-from jaxntk.networks.precision import check_x64
-from jaxntk.spaces import nasbench201
-from jaxntk.studies.scoring import (
+from jaxntk.kernels.program import (
     ACTIVATIONS,
     PARAMETERS,
     KernelSettings,
     Precision,
     layer_kernel_fn,
 )
+from jaxntk.metrics import Status, evaluate
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.nasbench201 import logits as apply_network
+from jaxntk.networks.nasbench201_official import count_cells, official_variables
+from jaxntk.networks.precision import check_x64
+from jaxntk.spaces import nasbench201
 
 MODES: dict[str, Literal["batch", "running"]] = {"train": "batch", "eval": "running"}
 TOLERANCES: dict[Precision, float] = {"float64": 1e-6, "mixed": 1e-3, "float32": 1e-3}

@@ -20,14 +20,14 @@ from jaxntk.data.vitbench101 import Networks, load_vitbench101
 from jaxntk.errors import InputError
 from jaxntk.networks.pit_classes import ShapeClass, class_of, shape_classes
 from jaxntk.networks.precision import check_x64
-from jaxntk.results.publish import Publication
-from jaxntk.results.rows import append_row
 from jaxntk.results.vintk_plot import vintk_figure
 from jaxntk.results.vintk_table import terminal_table
+from jaxntk.runs import run_folder
+from jaxntk.runs.progress import say_complete, track
+from jaxntk.runs.publish import Publication
+from jaxntk.runs.rows import append_row
+from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces import autoformer, pit
-from jaxntk.studies import run_folder
-from jaxntk.studies.progress import say_complete, track
-from jaxntk.studies.study import Rows, Study
 from jaxntk.studies.vintk_config import VintkConfig, validate_vintk
 from jaxntk.studies.vintk_summary import rule_entries, vintk_entries
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings

@@ -8,7 +8,8 @@ from jaxntk.kernels.fourier import ViNTK
 from jaxntk.kernels.outputs import check_outputs
 from jaxntk.metrics import METRICS
 from jaxntk.networks.precision import at_precision
-from jaxntk.studies.config import Config, check_seed
+from jaxntk.runs.config import Config
+from jaxntk.studies.config import check_seed
 
 NTK = "ntk"
 """Names the kernel on images, beside the ViNTKs."""

@@ -21,6 +21,7 @@ from jaxntk.kernels.fourier import FourierMap, fourier_images
 from jaxntk.kernels.gram import layer_kernels
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
+from jaxntk.kernels.memory_plan import check_memory
 from jaxntk.kernels.outputs import Outputs, check_outputs
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.pit import PiT, class_params, widest
@@ -28,7 +29,6 @@ from jaxntk.networks.pit_classes import DEFAULT_CLASSES, class_of
 from jaxntk.networks.precision import at_precision, check_x64
 from jaxntk.networks.vit import Transformer, init_params, logits, num_genes
 from jaxntk.spaces import autoformer, pit
-from jaxntk.studies.memory_plan import check_memory
 
 FAMILIES = ("autoformer", "pit")
 

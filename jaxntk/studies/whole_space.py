@@ -9,14 +9,14 @@ import tyro
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.results.rows import write_json_atomic
+from jaxntk.population.strategies import Strategy
+from jaxntk.runs import run_folder
+from jaxntk.runs.rows import write_json_atomic
 from jaxntk.spaces.nasbench201 import SPACE_SIZE
-from jaxntk.studies import run_folder
 from jaxntk.studies.config import TRAIN, ExperimentConfig, validate
 from jaxntk.studies.job import Job, prepare
 from jaxntk.studies.rank import data_digest, run
 from jaxntk.studies.score_population import PopulationCost, projected_seconds, score_population
-from jaxntk.studies.strategies import Strategy
 from jaxntk.studies.truth import table_accuracy
 
 POPULATION = "population.json"
@@ -78,7 +78,7 @@ def run_population(
         experiment=experiment, command=command, config=config, data_sha256=digest
     )
     run_folder.refuse_shards(options.out)
-    run_folder.open_run(options.out, record)
+    run_folder.open_run(options.out, record, validate)
     cost = score_population(
         job,
         options.out / run_folder.SCORES,

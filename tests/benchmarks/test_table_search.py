@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import table_search
 from benchmarks.table_search import plain_search
 from jaxntk.search import code_of, regularised_evolution, run_searches
-from jaxntk.studies.search_table import CELLS
+from jaxntk.studies.search.table import CELLS
 
 
 def test_both_sides_find_scores_of_one_distribution(monkeypatch):

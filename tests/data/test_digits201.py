@@ -11,7 +11,7 @@ from jaxntk.data import digits201
 from jaxntk.data.digits201 import load_digits201, read_table, table_arrays
 from jaxntk.errors import InputError
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.digits201 import MORE_SEEDS, SEEDS, distinct_functions
+from jaxntk.studies.tables.digits201 import MORE_SEEDS, SEEDS, distinct_functions
 
 CELLS = nasbench201.enumerate_space()
 

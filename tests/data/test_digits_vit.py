@@ -23,7 +23,7 @@ from jaxntk.networks.vit import init_params
 from jaxntk.networks.vit_plain import own_params
 from jaxntk.search import code_of
 from jaxntk.spaces import autoformer
-from jaxntk.studies.digits_vit import MORE_SEEDS, REPEATED, SEED
+from jaxntk.studies.tables.digits_vit import MORE_SEEDS, REPEATED, SEED
 
 ARCHS = architectures()
 

@@ -8,8 +8,8 @@ import pytest
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.parameters import Places, enters_lga, select
+from jaxntk.kernels.program import KernelSettings, compile_kernel, kernel_places, layer_kernel_fn
 from jaxntk.networks.nasbench201 import BatchNormMode, init_variables
-from jaxntk.studies.scoring import KernelSettings, compile_kernel, kernel_places, layer_kernel_fn
 from tests.networks import tiny
 
 IMAGE = (8, 8, 3)

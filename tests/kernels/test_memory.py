@@ -21,7 +21,7 @@ from jaxntk.kernels.memory import (
     largest_tile,
     peak_bytes,
 )
-from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
+from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
 from tests.networks import tiny
 
 WITHIN = 0.3

@@ -13,9 +13,9 @@ from jax import lax
 from jax.extend import core as jax_core
 
 from jaxntk.kernels.empirical import empirical_ntk
+from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
 from jaxntk.metrics import evaluate
-from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
-from jaxntk.studies.strategies import plan
+from jaxntk.population.strategies import plan
 from tests.networks import tiny
 
 PRODUCTS = ("dot_general", "conv_general_dilated")

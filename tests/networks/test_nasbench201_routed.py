@@ -10,10 +10,10 @@ import pytest
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.parameters import predicate
+from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
+from jaxntk.networks import nasbench201_routing
 from jaxntk.networks.nasbench201 import BatchNormMode
 from jaxntk.networks.nasbench201_routed import routed_logits
-from jaxntk.studies import routing
-from jaxntk.studies.scoring import KernelSettings, layer_kernel_fn
 from tests.networks import tiny
 
 IMAGE = (8, 8, 3)
@@ -21,7 +21,7 @@ N = tiny.NUM_IMAGES
 
 POPULATIONS = {
     # Two orbits: no slot is empty.
-    "orbits": routing.orbits()[[1234, 7]].reshape(-1, 6),
+    "orbits": nasbench201_routing.orbits()[[1234, 7]].reshape(-1, 6),
     # Copies, a cell of no operation, one without a path, slots that stay empty.
     "unbalanced": np.array([
         tiny.ALL_OPS,
@@ -46,8 +46,8 @@ CHOICES = {"lga": "lga", "all": "all", "a rule": _last_stage_kernels}
 @functools.cache
 def one_group(name):
     """Returns the cells of a population in the order of their group, tables and slots."""
-    packing = routing.pack(POPULATIONS[name], len(POPULATIONS[name]))
-    tables = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), routing.routes(packing))
+    packing = nasbench201_routing.pack(POPULATIONS[name], len(POPULATIONS[name]))
+    tables = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), nasbench201_routing.routes(packing))
     return packing.archs[0], tables, packing.slots
 
 

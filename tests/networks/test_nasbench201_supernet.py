@@ -7,11 +7,11 @@ import pytest
 from jax import lax
 
 from jaxntk.errors import InputError
+from jaxntk.kernels.program import KernelSettings, compile_program, kernel_program
 from jaxntk.networks.layers import Normalizer
 from jaxntk.networks.nasbench201 import BatchNormMode, init_variables
 from jaxntk.networks.nasbench201_supernet import SuperCell, Supernet
 from jaxntk.spaces.nasbench201 import EDGES, OPS
-from jaxntk.studies.scoring import KernelSettings, compile_program, kernel_program
 from tests.networks import tiny
 
 MODES = [BatchNormMode.FROZEN, BatchNormMode.BATCH]

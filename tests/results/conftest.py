@@ -12,7 +12,7 @@ import pytest
 
 from jaxntk.metrics import METRICS, Score, Status, ranking_values
 from jaxntk.results.correlation import correlate
-from jaxntk.results.run_folder import mean_over_inits
+from jaxntk.runs.finished import mean_over_inits
 from jaxntk.spaces.nasbench201 import OPS
 
 MakeRun = Callable[..., Path]

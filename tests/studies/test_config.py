@@ -7,8 +7,9 @@ import pytest
 
 from jaxntk.cli import load_experiment
 from jaxntk.errors import InputError
-from jaxntk.studies.config import LOCATIONS, ExperimentConfig, parse_arch, validate
-from jaxntk.studies.search_options import SearchOptions
+from jaxntk.runs.config import LOCATIONS
+from jaxntk.studies.config import ExperimentConfig, parse_arch, validate
+from jaxntk.studies.search.options import SearchOptions
 from tests.tiny_runs import REPOSITORY
 
 # Scripts with a command line of their own.
@@ -18,7 +19,7 @@ WITHOUT_CONFIGURATION = (
     "digits_vit",
     "frequency_bias",
     "kernel_dynamics",
-    "lga_over_training",
+    "over_epochs",
     "prune_supernet",
     "search_cells",
     "search_vits",

@@ -8,15 +8,15 @@ import pytest
 from rich.console import Console
 
 from jaxntk.errors import InputError
+from jaxntk.kernels.program import KernelSettings, compile_kernel
 from jaxntk.metrics.frequency import frequency_response
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-from jaxntk.results.rows import read_rows
+from jaxntk.runs.rows import read_rows
+from jaxntk.runs.study import run_study
 from jaxntk.studies import frequency_bias
 from jaxntk.studies.config import parse_arch
 from jaxntk.studies.frequency_bias import FREQUENCY, model_names, prepare
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
-from jaxntk.studies.scoring import KernelSettings, compile_kernel
-from jaxntk.studies.study import run_study
 from jaxntk.studies.vit_kernels import ViTKernels
 
 pytestmark = pytest.mark.usefixtures("unoptimized")

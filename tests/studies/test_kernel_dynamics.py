@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from jaxntk.kernels.program import compile_kernel
 from jaxntk.metrics import METRICS
 from jaxntk.networks.nasbench201 import init_variables
-from jaxntk.results.rows import read_json, read_rows
+from jaxntk.runs.rows import read_json, read_rows
+from jaxntk.runs.study import run_study
 from jaxntk.studies import kernel_dynamics
 from jaxntk.studies.kernel_dynamics import (
     KERNEL_DYNAMICS,
@@ -19,16 +21,14 @@ from jaxntk.studies.kernel_dynamics import (
     prepare,
 )
 from jaxntk.studies.kernel_dynamics_config import KernelDynamicsConfig
-from jaxntk.studies.scoring import compile_kernel
-from jaxntk.studies.study import run_study
 from jaxntk.training.population import Epoch
 from tests.shared_programs import shared_programs
-from tests.tiny_runs import OVER_TRAINING
+from tests.tiny_runs import OVER_EPOCHS_FIELDS
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
 CONFIG = KernelDynamicsConfig(
-    **OVER_TRAINING,
+    **OVER_EPOCHS_FIELDS,
     archs=("000000", "123443"),
     epochs=(0, 1, 3),
 )

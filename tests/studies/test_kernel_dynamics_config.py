@@ -13,9 +13,9 @@ from jaxntk.studies.kernel_dynamics_config import (
     validate_dynamics,
     with_cells,
 )
-from tests.tiny_runs import OVER_TRAINING
+from tests.tiny_runs import OVER_EPOCHS_FIELDS
 
-CONFIG = KernelDynamicsConfig(**OVER_TRAINING, archs=("000000", "123443"), epochs=(0, 1, 3))
+CONFIG = KernelDynamicsConfig(**OVER_EPOCHS_FIELDS, archs=("000000", "123443"), epochs=(0, 1, 3))
 
 
 def test_cells_are_taken_at_quantiles_of_the_truth():

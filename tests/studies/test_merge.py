@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxntk.cli import main
-from jaxntk.results.run_folder import load_run
+from jaxntk.runs.finished import load_run
 from jaxntk.studies import merge as merge_module
 from jaxntk.studies import score
 from tests.tiny_runs import content, numbers, refusal, rows

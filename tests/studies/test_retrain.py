@@ -12,14 +12,14 @@ from rich.console import Console
 
 from jaxntk.data.digits_vit import SPACE, architectures, load_digits_vit
 from jaxntk.errors import InputError
-from jaxntk.results.rows import read_json, read_rows
+from jaxntk.runs.rows import read_json, read_rows
+from jaxntk.runs.study import run_study
 from jaxntk.spaces import autoformer, nasbench201, pit
 from jaxntk.studies import retrain
 from jaxntk.studies.config import parse_arch
 from jaxntk.studies.retrain import RETRAIN, load_trained, prepare
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
 from jaxntk.studies.retrain_network import own_network, own_params
-from jaxntk.studies.study import run_study
 from tests.shared_programs import shared_programs
 
 pytestmark = pytest.mark.usefixtures("unoptimized")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from jaxntk.cli import main
+from jaxntk.kernels.program import compile_kernel
 from jaxntk.metrics import METRICS, Score
-from jaxntk.results.run_folder import load_run, mean_over_rows
+from jaxntk.runs.finished import load_run, mean_over_rows
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import ScoreConfig
 from jaxntk.studies.job import prepare
 from jaxntk.studies.score import score_row
-from jaxntk.studies.scoring import compile_kernel
 from tests.tiny_runs import (
     NUM_ARCHS,
     accuracies,

@@ -16,9 +16,9 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import ViNTK, combine
 from jaxntk.metrics import METRICS
 from jaxntk.networks.pit_classes import class_of
-from jaxntk.results.rows import read_rows
+from jaxntk.runs.rows import read_rows
+from jaxntk.runs.study import run_study
 from jaxntk.studies import vintk, vintk_summary
-from jaxntk.studies.study import run_study
 from jaxntk.studies.vintk_config import VintkConfig, validate_vintk
 from jaxntk.studies.vintk_summary import _mean_taus
 from jaxntk.studies.vit_kernels import ViTKernels

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from jaxntk.cli import load_experiment
 from jaxntk.errors import InputError
+from jaxntk.runs import run_folder
 from jaxntk.spaces import nasbench201
-from jaxntk.studies import run_folder
 from jaxntk.studies.config import ExperimentConfig
 from jaxntk.studies.job import prepare
 from jaxntk.studies.score_population import (

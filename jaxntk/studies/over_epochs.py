@@ -1,0 +1,184 @@
+"""Does a kernel rank architectures better after a little training? A study from start to figure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from jaxntk.data.batches import make_batch, standardize
+from jaxntk.data.images import ImageDataset, load_images
+from jaxntk.data.reduced import first_images, shrunk, with_validation
+from jaxntk.kernels.program import ACTIVATIONS
+from jaxntk.results.over_epochs_plot import over_epochs_figure
+from jaxntk.results.over_epochs_table import flat_entries, terminal_table
+from jaxntk.runs import run_folder
+from jaxntk.runs.publish import Publication
+from jaxntk.runs.study import Rows, Study
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.job import Job, check_image_shape, population
+from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_over_epochs
+from jaxntk.studies.over_epochs_rows import KEYS, OverTraining, compute_missing
+from jaxntk.studies.over_epochs_summary import over_epochs_entries, verdict
+from jaxntk.studies.summarize import describe_truth
+from jaxntk.studies.truth import TableLookUp, find_table, table_look_up
+
+FIGURE, TABLE = "over_epochs.png", "over_epochs.csv"
+NAME = "over_epochs"
+
+
+def prepare(config: OverEpochsConfig) -> OverTraining:
+    """Checks a configuration and loads what it names; writes nothing.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: anything wrong with the configuration, the table or the data, or a batch larger
+            than the training set.
+    """
+    validate_over_epochs(config)
+    images = load_images(config.data, data_dir=config.data_dir)
+    look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
+    return make_study(config, images, look_up)
+
+
+def make_study(
+    config: OverEpochsConfig, images: ImageDataset, look_up: TableLookUp
+) -> OverTraining:
+    """Prepares the study of a configuration that was checked; writes nothing.
+
+    Args:
+        config: the configuration.
+        images: that it names.
+        look_up: the ground truth.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: anything wrong with the data, or a batch larger than the training set.
+    """
+    loaded = with_validation(images, config.validation_images)
+    if config.train_images is not None:
+        loaded = first_images(loaded, config.train_images)
+    if config.image_size is not None:
+        loaded = shrunk(loaded, config.image_size)
+    dataset, numbers = standardize(loaded)
+    check_image_shape(config.data, dataset.x_train.shape[1:])
+    batch = make_batch(
+        dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
+    )
+    cells, dtype = population(config), ACTIVATIONS[config.dtype]
+    jobs = {
+        mode: Job(config.scoring(mode), cells, dataset, numbers, batch)
+        for mode in config.batch_norms
+    }
+    valid = None
+    if dataset.x_valid is not None:
+        valid = (jnp.asarray(dataset.x_valid, dtype), jnp.asarray(dataset.y_valid))
+    splits = (
+        getattr(dataset, f"{axis}_{split}")
+        for axis in ("x", "y")
+        for split in ("train", "valid", "test")
+    )
+    seen = run_folder.digest_of(*(array for array in splits if array is not None), batch.indices)
+    truth = look_up(cells)
+    study = OverTraining(
+        config,
+        jobs,
+        jnp.asarray(dataset.x_train, dtype),
+        jnp.asarray(dataset.y_train),
+        valid,
+        truth,
+        run_folder.digest_of(seen, truth),
+        seen,
+    )
+    _ = study.steps_an_epoch
+    return study
+
+
+def _live_params(study: OverTraining) -> Float[np.ndarray, " num"]:
+    """Counts the parameters of edges that lie between input and output; none if there are none."""
+    archs = study.job.archs
+    live = np.stack([nasbench201.live_edges(arch) for arch in archs])
+    pruned = np.where(live, archs, nasbench201.OPS.index("none")).astype(archs.dtype)
+    counted = nasbench201.population_costs(
+        pruned, **study.job.sizes, image_size=study.x_train.shape[1]
+    ).params
+    return np.where(live.any(axis=1), counted, 0).astype(np.float64)
+
+
+def _seconds(config: OverEpochsConfig, rows: Rows) -> dict[str, Any]:
+    """Says what a cell costs: its training up to the last epoch, and one kernel in each mode."""
+    last = [row for (*_, epoch, mode), row in rows.items() if epoch == max(config.epochs)]
+    kernels = {
+        mode: float(np.mean([row["seconds"] for (*_, m), row in rows.items() if m == mode]))
+        for mode in config.batch_norms
+    }
+    return {"training": float(np.mean([row["train_seconds"] for row in last])), "kernel": kernels}
+
+
+def summarize(study: OverTraining, rows: Rows, console: Console) -> dict[str, Any]:
+    """Ranks the cells by every score after every number of epochs.
+
+    Args:
+        study: the study.
+        rows: the rows by cell, seed, epoch and mode.
+        console: where progress is shown.
+
+    Returns:
+        The summary.
+    """
+    config, archs = study.config, study.job.archs
+    console.print("correlating every score with the truth ...", highlight=False)
+    cells = [nasbench201.format_ops(arch) for arch in archs]
+    entries = over_epochs_entries(config, cells, rows, study.truth, _live_params(study))
+    return {
+        "truth": describe_truth(config.truth, study.truth),
+        "num_archs": len(cells),
+        "num_seeds": config.num_seeds,
+        "num_functions": len(set(map(nasbench201.function_form, archs))),
+        "diverged": len({(row["ops"], row["seed"]) for row in rows.values() if not row["finite"]}),
+        "kernel_images_in_truth": config.truth == f"digits201/{config.split}",
+        "seconds_a_cell": _seconds(config, rows),
+        "train_images": len(study.y_train),
+        "steps_an_epoch": study.steps_an_epoch,
+        "data": study.job.data,
+        "entries": entries,
+        "verdict": verdict(entries),
+    }
+
+
+def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
+    """Makes table and figure of a summary.
+
+    Args:
+        rows: not needed.
+        summary: of :func:`summarize`.
+
+    Returns:
+        The table, the figure, what they say and what a cell cost.
+    """
+    entries, cost = summary["entries"], summary["seconds_a_cell"]
+    kernels = ", ".join(f"{mode} {seconds:.2f}" for mode, seconds in cost["kernel"].items())
+    shown = [
+        terminal_table(entries, summary["num_archs"]),
+        *summary["verdict"],
+        f"seconds a cell: training {cost['training']:.2f}; a kernel and its metrics: {kernels}",
+    ]
+    if summary["kernel_images_in_truth"]:
+        shown.append("the kernel saw images, and labels, that the ground truth was measured on")
+    return Publication(
+        tables={TABLE: flat_entries(entries)},
+        figures={FIGURE: over_epochs_figure(entries, summary["truth"]["source"])},
+        shown=shown,
+    )
+
+
+OVER_EPOCHS = Study(NAME, KEYS, validate_over_epochs, prepare, compute_missing, summarize, report)

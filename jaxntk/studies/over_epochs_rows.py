@@ -1,0 +1,335 @@
+"""Trains cells for a few epochs and reads kernels on the way: the rows of LGA_t and its company.
+
+A row is one cell, one seed, one epoch t and one mode of batch normalisation: every metric of the
+kernel after t epochs, and beside it what the same training gives without a kernel: the loss of the
+last epoch, the sum of the losses of all epochs so far, accuracies; and the seconds of each. Cells
+are trained in chunks; after every epoch the chunk's state goes to a checkpoint, so that a run which
+is killed at any moment goes on to the same rows.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from rich.console import Console
+
+from jaxntk.kernels.memory_plan import check_memory, plan_memory
+from jaxntk.kernels.program import PARAMETERS, CompiledKernel, compile_program
+from jaxntk.runs.config import LOCATIONS
+from jaxntk.runs.progress import say_complete, track
+from jaxntk.runs.rows import append_row, number_or_none, read_json, write_json_atomic
+from jaxntk.runs.run_folder import SCORES, rows_by_key
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.job import Job
+from jaxntk.studies.over_epochs_config import OverEpochsConfig
+from jaxntk.studies.score import kernel_row
+from jaxntk.training.checkpoints import restore, save
+from jaxntk.training.evaluate import make_evaluation
+from jaxntk.training.population import Training, TrainState, population_training, steps_of
+
+CHECKPOINTS = "checkpoints"
+SEEN = 1024
+"""Training images that a tested network takes its batch statistics from, at most."""
+KEYS = ("ops", "seed", "epochs", "batch_norm")
+"""Fields that identify a row."""
+
+
+class History(NamedTuple):
+    """What the epochs of a chunk gave so far, a row an epoch; later rows are zero.
+
+    Args:
+        loss: mean training loss.
+        accuracy: fraction of training images classified right, as they came.
+        finite: whether all weights were finite after it.
+        seconds: that it took, the chunk's time shared out among its cells.
+    """
+
+    loss: Float[np.ndarray, "epochs cells"]
+    accuracy: Float[np.ndarray, "epochs cells"]
+    finite: Bool[np.ndarray, "epochs cells"]
+    seconds: Float[np.ndarray, "epochs cells"]
+
+
+@dataclass(frozen=True, eq=False)
+class OverTraining:
+    """Everything a configuration determines before the first step.
+
+    Args:
+        config: the configuration.
+        jobs: for each mode of batch normalisation, what is scored.
+        x_train: standardised training images, on the device.
+        y_train: their labels.
+        valid: images and labels to validate on; None where there are none.
+        truth: accuracies of the cells after full training, in percent.
+        digest: SHA-256 of all images, labels and accuracies.
+        images_digest: of images and labels alone.
+        filled_to: cells that every chunk is filled up to with copies; None for the size of the
+            first chunk.
+    """
+
+    config: OverEpochsConfig
+    jobs: dict[str, Job]
+    x_train: jax.Array
+    y_train: jax.Array
+    valid: tuple[jax.Array, jax.Array] | None
+    truth: Float[np.ndarray, " num"]
+    digest: str
+    images_digest: str
+    filled_to: int | None = None
+
+    @property
+    def job(self) -> Job:
+        """What all modes share."""
+        return next(iter(self.jobs.values()))
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Optimiser steps."""
+        return steps_of(len(self.y_train), self.config.training)
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which the last kernels are taken."""
+        return max(self.config.epochs)
+
+
+class Chunk(NamedTuple):
+    """Cells that are trained together.
+
+    Args:
+        seed: of their trainings.
+        start: number of the first cell.
+    """
+
+    seed: int
+    start: int
+
+
+class Programs(NamedTuple):
+    """What is compiled once for all cells.
+
+    Args:
+        training: of a chunk.
+        test: accuracies of a chunk.
+        kernels: of one cell, for each mode of batch normalisation.
+    """
+
+    training: Training
+    test: Callable[..., dict[str, jax.Array]]
+    kernels: dict[str, CompiledKernel]
+
+
+def compute_missing(study: OverTraining, out: Path, console: Console) -> None:
+    """Computes every row that is not there yet; each is on disk before the next is begun.
+
+    Args:
+        study: the study.
+        out: folder of the run.
+        console: where progress is shown.
+
+    Raises:
+        InputError: the folder cannot be written to, or holds checkpoints of another training, or
+            a kernel does not fit into memory.
+    """
+    config = study.config
+    starts = range(0, len(study.job.archs), config.chunk)
+    chunks = [Chunk(seed, start) for seed in config.seeds for start in starts]
+    done = set(rows_by_key(out / SCORES, KEYS))
+    todo = [chunk for chunk in chunks if not _keys(study, chunk, config.epochs) <= done]
+    if todo:
+        programs = compile_programs(study, out, console)
+        whole = (rows for chunk in todo for rows in chunk_rows(study, chunk, programs, out, done))
+        bar = track(range(len(todo) * (study.last_epoch + 1)), "epochs", console)
+        for _, rows in zip(bar, whole, strict=True):
+            for row in rows:
+                if tuple(row[key] for key in KEYS) not in done:
+                    append_row(out / SCORES, row)
+    else:
+        say_complete(out, console)
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+
+
+def chunk_rows(
+    study: OverTraining, chunk: Chunk, programs: Programs, out: Path, done: set[tuple]
+) -> Iterator[list[dict[str, Any]]]:
+    """Trains a chunk of cells, from its checkpoint if there is one, and scores it.
+
+    Args:
+        study: the study.
+        chunk: which cells.
+        programs: the compiled functions.
+        out: folder of the run.
+        done: rows that are there, by the fields in `KEYS`.
+
+    Yields:
+        The rows of epoch 0, 1, ...; none for an epoch that is not asked for, or that lies before
+        the checkpoint.
+
+    Raises:
+        InputError: the checkpoint is of another training, or the folder cannot be written to.
+    """
+    config = study.config
+    cells = study.job.archs[chunk.start : chunk.start + config.chunk]
+    filled = _filled(study, cells)
+    archs = jnp.asarray(filled, jnp.int32)
+    folder = out / CHECKPOINTS / f"seed-{chunk.seed}-cell-{chunk.start}"
+    what = {name: value for name, value in config.to_json().items() if name not in LOCATIONS}
+    names = [nasbench201.format_ops(arch) for arch in cells]
+    about = what | {"data_sha256": study.digest, "cells": names} | chunk._asdict()
+    states = programs.training.init([chunk.seed] * len(filled))
+    history, begun = _empty(study.last_epoch, len(filled)), 0
+    kept = restore(folder, (states, history), about)
+    # A row before the checkpoint that is not there, as it was damaged, needs the whole training.
+    if kept is not None and _keys(study, chunk, range(kept.epoch)) <= done:
+        begun, (on_host, history) = kept.epoch, kept.state
+        states, history = jax.tree.map(jnp.asarray, on_host), History(*history)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    for _ in range(begun):
+        yield []
+    for epoch in range(begun, study.last_epoch + 1):
+        scored = epoch in config.epochs
+        yield list(_rows(study, chunk, programs, states, history, epoch)) if scored else []
+        if epoch < study.last_epoch:
+            start = time.perf_counter()
+            states, found = programs.training.epoch(states, archs, study.x_train, study.y_train)
+            for name, value in found._asdict().items():
+                getattr(history, name)[epoch] = np.asarray(value)
+            history.seconds[epoch] = (time.perf_counter() - start) / len(filled)
+            save(folder, epoch + 1, (states, history), about)
+    # Whoever asks for more has written the rows; checkpoints of a whole space would fill a disk.
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def compile_programs(study: OverTraining, out: Path, console: Console) -> Programs:
+    """Compiles the kernels of a study; its training is compiled when it is first used.
+
+    Args:
+        study: the study.
+        out: folder of the run, which keeps the tile that it began with.
+        console: told of memory and compilation.
+
+    Returns:
+        The programs.
+
+    Raises:
+        InputError: a kernel does not fit into memory.
+    """
+    config, network = study.config, study.job.network
+    training = population_training(
+        network,
+        config.training,
+        config.epochs_of_schedule * study.steps_an_epoch,
+        study.x_train.shape[1:],
+        jnp.dtype(PARAMETERS[config.dtype]),
+        strategy=config.strategy,
+    )
+    kernels = {mode: _compiled(job, out, console) for mode, job in study.jobs.items()}
+    return Programs(training, make_evaluation(network, config.strategy), kernels)
+
+
+def validation_accuracy(
+    study: OverTraining, programs: Programs, states: TrainState, archs: Int[Array, "chunk 6"]
+) -> Float[np.ndarray, " chunk"]:
+    """Tests a chunk of cells on the validation images.
+
+    Args:
+        study: the study; it has validation images.
+        programs: the compiled functions.
+        states: of the cells.
+        archs: the cells.
+
+    Returns:
+        The fraction classified right.
+    """
+    assert study.valid is not None
+    found = programs.test(states, archs, study.x_train[:SEEN], {"valid": study.valid})
+    return np.asarray(found["valid"])
+
+
+def _compiled(job: Job, out: Path, console: Console) -> CompiledKernel:
+    """Compiles the kernel of a mode, in the tile that the run began with: tiles change rounding."""
+    path = out / f"tile-{job.config.batch_norm}.json"
+    kept = read_json(path)["tile"] if path.exists() else job.settings.tile
+    settings = replace(job.settings, tile=kept)
+    program, estimate = plan_memory(job.network, settings, job.batch.x.shape)
+    write_json_atomic(path, {"tile": program.settings.tile or job.config.num_images})
+    console.print(f"memory of a kernel, {job.config.batch_norm}: {estimate}", highlight=False)
+    kernel = compile_program(program, job.batch.x)
+    check_memory(kernel.memory_bytes, estimate.available, program.settings.tile)
+    console.print(f"compiled in {kernel.compile_seconds:.1f} s", highlight=False)
+    return kernel
+
+
+def _filled(study: OverTraining, cells: Int[np.ndarray, "num 6"]) -> Int[np.ndarray, "chunk 6"]:
+    """Fills up the last chunk with copies, as another size would compile anew."""
+    size = study.filled_to or min(study.config.chunk, len(study.job.archs))
+    return np.concatenate([cells, np.repeat(cells[-1:], size - len(cells), axis=0)])
+
+
+def _keys(study: OverTraining, chunk: Chunk, epochs: Iterable[int]) -> set[tuple]:
+    """Lists the rows of a chunk after some epochs by what identifies them."""
+    config = study.config
+    return {
+        (nasbench201.format_ops(arch), chunk.seed, epoch, mode)
+        for arch in study.job.archs[chunk.start : chunk.start + config.chunk]
+        for epoch in set(epochs) & set(config.epochs)
+        for mode in config.batch_norms
+    }
+
+
+def _empty(epochs: int, cells: int) -> History:
+    shape = (max(1, epochs), cells)
+    return History(np.zeros(shape), np.zeros(shape), np.zeros(shape, bool), np.zeros(shape))
+
+
+def _rows(
+    study: OverTraining,
+    chunk: Chunk,
+    programs: Programs,
+    states: TrainState,
+    history: History,
+    epoch: int,
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a chunk after some epochs."""
+    config = study.config
+    cells = study.job.archs[chunk.start : chunk.start + config.chunk]
+    valid, test_seconds = None, 0.0
+    if study.valid is not None:
+        start = time.perf_counter()
+        archs = jnp.asarray(_filled(study, cells), jnp.int32)
+        valid = validation_accuracy(study, programs, states, archs)
+        test_seconds = (time.perf_counter() - start) / len(archs)
+    for at, arch in enumerate(cells):
+        variables = jax.tree.map(lambda leaf, at=at: leaf[at], states.variables)
+        trained = _trained(study, history, epoch, at)
+        trained["valid_accuracy"] = None if valid is None else 100 * float(valid[at])
+        trained["test_seconds"] = test_seconds
+        for mode, kernel in programs.kernels.items():
+            start = time.perf_counter()
+            gram = kernel.of(variables, arch)
+            gram = gram if trained["finite"] else np.full_like(gram, np.nan)
+            row = kernel_row(study.jobs[mode], gram, arch, chunk.seed, kernel.settings.tile)
+            yield row | trained | {"seed": chunk.seed, "seconds": time.perf_counter() - start}
+
+
+def _trained(study: OverTraining, history: History, epoch: int, cell: int) -> dict[str, Any]:
+    """Says how a cell was trained so far, and what that gave."""
+    losses, steps = history.loss[:epoch, cell], epoch * study.steps_an_epoch
+    return {
+        "epochs": epoch,
+        "steps": steps,
+        "images_seen": steps * study.config.training.batch_size,
+        "finite": bool(history.finite[epoch - 1, cell]) if epoch else True,
+        "loss": number_or_none(losses[-1]) if epoch else None,
+        "loss_sum": number_or_none(losses.sum()) if epoch else None,
+        "train_seconds": float(history.seconds[:epoch, cell].sum()),
+        "train_accuracy": 100 * float(history.accuracy[epoch - 1, cell]) if epoch else None,
+    }

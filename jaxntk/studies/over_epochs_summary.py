@@ -1,0 +1,222 @@
+"""How well each score ranks cells after t epochs, and what it adds to what is there without it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxntk.metrics import METRICS, Score, Status, ranking_values
+from jaxntk.results.correlation import correlate
+from jaxntk.results.partial_correlation import (
+    Gain,
+    gain,
+    partial_correlation,
+    rank_together,
+    simultaneous_lower,
+)
+from jaxntk.studies.over_epochs_config import OverEpochsConfig
+from jaxntk.studies.summarize import BASELINES, function_groups
+
+OF_TRAINING: dict[str, bool] = {
+    "loss": False,
+    "loss_sum": False,
+    "train_accuracy": True,
+    "valid_accuracy": True,
+}
+"""What t epochs of training give without a kernel, and whether higher is better: the training loss
+of the last epoch, the sum of the losses of all epochs (TSE: Ru et al., NeurIPS 2021, arXiv
+2006.04492), and accuracies after the last epoch."""
+LIVE_PARAMS = "live_params"
+"""Parameters of the edges that lie between input and output, 0 where nothing does: what the mere
+shape of a cell says, which a kernel knows as well."""
+COMPETITORS = ("loss_sum", "valid_accuracy")
+"""What a kernel after t epochs has to add to, beside the number of parameters."""
+
+Rows = Mapping[tuple, Mapping[str, Any]]
+
+
+class Ranked(NamedTuple):
+    """Scores of all cells in their good direction.
+
+    Args:
+        values: ranks, 0 where a score is invalid.
+        invalid: how many are.
+        higher_is_better: the direction of the score itself.
+    """
+
+    values: Float[np.ndarray, " num"]
+    invalid: int
+    higher_is_better: bool
+
+
+def over_epochs_entries(
+    config: OverEpochsConfig,
+    cells: Sequence[str],
+    rows: Rows,
+    truth: Float[np.ndarray, " num"],
+    live_params: Float[np.ndarray, " num"],
+) -> list[dict[str, Any]]:
+    """Correlates every score after every epoch with the truth.
+
+    A cell's score is the mean over its seeds. Scores of a cell whose training diverged are invalid
+    and rank last. Intervals are over functions: cells that compute the same one stay together.
+
+    Args:
+        config: names the epochs, modes, seeds and metrics.
+        cells: six-digit forms of the cells.
+        rows: by cell, seed, epochs and mode; none is missing.
+        truth: accuracy of each cell.
+        live_params: parameters of each cell that its output depends on.
+
+    Returns:
+        An entry for each score, epoch and mode (None for scores without a kernel), with ``score``,
+        ``epochs``, ``batch_norm``, the correlation with the truth, the partial one given
+        `live_params`, under ``with_live_params`` the tau of the mean of both ranks, and under
+        ``beyond`` what the score gains over `live_params` and, at the same epoch, over that
+        together with the sum of losses or the validation accuracy: the gain, its 95 % interval,
+        and for kernel scores a lower bound that holds for all of them at once.
+    """
+    entries: list[dict[str, Any]] = []
+    groups = function_groups(cells)
+    gains: dict[str, list[tuple[dict[str, Any], Gain]]] = {}
+    for epoch in config.epochs:
+        cheap = {
+            name: ranked
+            for name, higher in OF_TRAINING.items()
+            if (ranked := _trained(config, cells, rows, name, epoch, higher)) is not None
+        }
+        given = {LIVE_PARAMS: [live_params]} | {
+            f"{LIVE_PARAMS}+{name}": [live_params, cheap[name].values]
+            for name in COMPETITORS
+            if name in cheap
+        }
+        for name in config.metrics:
+            for mode in config.batch_norms:
+                ranked = _metric(config, cells, rows, name, epoch, mode)
+                entry, found = _entry((name, epoch, mode), ranked, truth, given, groups)
+                entries.append(entry)
+                for over, each in found.items():
+                    gains.setdefault(over, []).append((entry["beyond"][over], each))
+        for name, ranked in cheap.items():
+            entries.append(_entry((name, epoch, None), ranked, truth, _only(given), groups)[0])
+    first = [rows[cell, config.seed, config.epochs[0], config.batch_norms[0]] for cell in cells]
+    baselines = {name: np.array([row[name] for row in first], float) for name in BASELINES}
+    for name, values in (baselines | {LIVE_PARAMS: live_params}).items():
+        ranked = Ranked(values, 0, True)
+        entries.append(_entry((name, None, None), ranked, truth, _only(given), groups)[0])
+    for pairs in gains.values():
+        bounds = simultaneous_lower([each for _, each in pairs])
+        for (beyond, _), bound in zip(pairs, bounds, strict=True):
+            beyond["gain_low_of_all"] = bound
+    return entries
+
+
+def verdict(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Says in sentences whether the kernels are worth their price.
+
+    Args:
+        entries: of :func:`over_epochs_entries`.
+
+    Returns:
+        A sentence for each thing that a kernel metric has to add to.
+    """
+    kernels = [entry for entry in entries if entry["batch_norm"] is not None]
+    names = {name: None for entry in kernels for name in entry["beyond"]}
+    return [_sentence(name, [e for e in kernels if name in e["beyond"]]) for name in names]
+
+
+def _sentence(name: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    if all(entry["beyond"][name]["gain"] is None for entry in entries):
+        return f"too few cells to say what kernel scores add to {name}"
+    adds = [e for e in entries if (e["beyond"][name]["gain_low_of_all"] or 0) > 0]
+    head = (
+        f"{len(adds)} of {len(entries)} kernel scores add to {name} "
+        f"(95 % sure of all of them at once)"
+    )
+    if not adds:
+        return head
+    best = max(adds, key=lambda entry: entry["beyond"][name]["gain_low_of_all"])
+    found = best["beyond"][name]
+    return (
+        f"{head}; surest {best['score']} after {best['epochs']} epochs, {best['batch_norm']}: "
+        f"tau {found['gain']:+.3f}, at least {found['gain_low_of_all']:+.3f}"
+    )
+
+
+def _only(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {LIVE_PARAMS: given[LIVE_PARAMS]}
+
+
+def _metric(
+    config: OverEpochsConfig, cells: Sequence[str], rows: Rows, name: str, epoch: int, mode: str
+) -> Ranked:
+    scores = [
+        _mean([
+            Score.from_json(rows[cell, seed, epoch, mode]["metrics"][name]) for seed in config.seeds
+        ])
+        for cell in cells
+    ]
+    return _ranked(scores, METRICS[name].higher_is_better)
+
+
+def _trained(
+    config: OverEpochsConfig,
+    cells: Sequence[str],
+    rows: Rows,
+    name: str,
+    epoch: int,
+    higher: bool,
+) -> Ranked | None:
+    """Returns None where the data have no such score: no epoch yet, or no validation images."""
+    mode = config.batch_norms[0]
+    of_cells = [[rows[cell, seed, epoch, mode] for seed in config.seeds] for cell in cells]
+    if all(row[name] is None for each in of_cells for row in each):
+        return None
+    scores = [
+        _mean([
+            Score.of(row[name])
+            if row["finite"] and row[name] is not None
+            else Score.invalid(Status.NONFINITE)
+            for row in each
+        ])
+        for each in of_cells
+    ]
+    return _ranked(scores, higher)
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    bad = next((score for score in scores if not score.valid), None)
+    return bad or Score.of(float(np.mean([score.value for score in scores])))
+
+
+def _ranked(scores: Sequence[Score], higher: bool) -> Ranked:
+    invalid = sum(not score.valid for score in scores)
+    return Ranked(ranking_values(scores, higher), invalid, higher)
+
+
+def _entry(
+    what: tuple[str, int | None, str | None],
+    ranked: Ranked,
+    truth: Float[np.ndarray, " num"],
+    given: Mapping[str, Sequence[Float[np.ndarray, " num"]]],
+    groups: Int[np.ndarray, " num"],
+) -> tuple[dict[str, Any], dict[str, Gain]]:
+    """Returns the entry of a score, and its gains with their resamples."""
+    (params,) = given[LIVE_PARAMS]
+    values = ranked.values
+    both = correlate(rank_together(params, values), truth, invalid=0, groups=groups)
+    gains = {name: gain(values, truth, each, groups=groups) for name, each in given.items()}
+    entry = (
+        dict(zip(("score", "epochs", "batch_norm"), what, strict=True))
+        | correlate(values, truth, invalid=ranked.invalid, groups=groups).to_dict(
+            higher_is_better=ranked.higher_is_better
+        )
+        | partial_correlation(values, truth, params, groups=groups).to_dict()
+        | {
+            "with_live_params": both.kendall,
+            "with_live_params_ci95": both.to_dict(higher_is_better=True)["kendall_ci95"],
+            "beyond": {name: each.to_dict() for name, each in gains.items()},
+        }
+    )
+    return entry, gains

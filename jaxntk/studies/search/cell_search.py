@@ -1,0 +1,97 @@
+"""Searches NAS-Bench-201's cells by kernels after a little training, or by other scores."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from jaxntk.population.devices import join_named
+from jaxntk.results.plots import cell_figure
+from jaxntk.runs import run_folder
+from jaxntk.spaces import nasbench201
+from jaxntk.studies.search.cell_scores import CellScores
+from jaxntk.studies.search.cell_search_config import CellSearchConfig, validate_cell_search
+from jaxntk.studies.search.guided import run_guided_search
+from jaxntk.studies.search.searchable import Searchable, keeps_limits, limited_by_table, own_folder
+from jaxntk.studies.search.shared_scores import shared
+from jaxntk.studies.search.table import CELLS
+from jaxntk.studies.truth import find_table, table_look_up
+
+NAME = "cell_search"
+
+
+def run_cell_search(
+    config: CellSearchConfig, out: Path, *, command: str, console: Console
+) -> dict[str, Any]:
+    """Runs the searches of a configuration and says what their choices are worth.
+
+    The same folder again goes on with what is missing.
+
+    Args:
+        config: the configuration.
+        out: folder of the run.
+        command: the line that starts it again.
+        console: where progress and results are shown.
+
+    Returns:
+        The summary, as written to ``summary.json``.
+
+    Raises:
+        InputError: anything wrong with configuration, data, table or folder, or a limit that no
+            cell keeps.
+    """
+    validate_cell_search(config)
+    join_named(config.processes, console)
+    cells = searchable_cells(config, out, console)
+    return run_guided_search(
+        config, cells, validate_cell_search, out, command=command, console=console
+    )
+
+
+def searchable_cells(config: CellSearchConfig, out: Path, console: Console) -> Searchable:
+    """Loads what a search of cells needs; writes nothing.
+
+    Args:
+        config: the configuration.
+        out: folder of the run.
+        console: told of what is compiled.
+
+    Returns:
+        The space, its scores and its accuracies.
+
+    Raises:
+        InputError: anything wrong with the data or a table, or a limit that no cell keeps.
+    """
+    scores = CellScores(config, own_folder(out), console)
+    side = scores.study.x_train.shape[1]
+    costs = partial(nasbench201.population_costs, **scores.study.job.sizes, image_size=side)
+    cells = nasbench201.enumerate_space()
+    table = find_table(config.data_dir, config.table)
+    truths = [config.truth, *([] if config.select is None else [config.select])]
+    look_ups = [table_look_up(truth, table) for truth in truths]
+    known = [look_up(cells) for look_up in look_ups]
+    return Searchable(
+        name=NAME,
+        space=limited_by_table(CELLS, cells, costs, config),
+        scores=shared(scores),
+        describe=_describe,
+        draw=_draw,
+        costs=costs,
+        digest=run_folder.digest_of(scores.study.digest, *known),
+        of=config.truth,
+        truth=look_ups[0],
+        select=None if config.select is None else look_ups[1],
+        everything=cells[keeps_limits(cells, costs, config)],
+    )
+
+
+def _describe(arch: Int[np.ndarray, "6"]) -> dict[str, str]:
+    return {"arch": nasbench201.decode(arch), "ops": nasbench201.format_ops(arch)}
+
+
+def _draw(arch: Int[np.ndarray, "6"], title: str) -> Figure:
+    return cell_figure(nasbench201.decode(arch), title)

@@ -1,0 +1,1 @@
+"""Benchmark tables that are made here, and their data cards."""
