@@ -1,0 +1,10 @@
+"""What the tests of runs share."""
+
+from tests.shared_runs import (  # noqa: F401
+    cache_env,
+    compiled_once,
+    experiment,
+    finished,
+    table,
+    unoptimized,
+)
