@@ -40,7 +40,6 @@ from jaxntk.runs.progress import track
 from jaxntk.runs.publish import write_figure
 from jaxntk.runs.rows import environment, write_json_atomic
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.config import parse_arch
 
 PROGRAM = "python -m benchmarks.one_compilation"
 TOLERANCES = {"float32": 5e-2, "float64": 1e-9}
@@ -83,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.side is None:
             run(options, Console())
         else:
-            arch = parse_arch(options.cell)
+            arch = nasbench201.read(options.cell)
             print(json.dumps(peak_memory(options, options.side, arch)))
     except KernelsDifferError as error:
         print(f"error: {error}", file=sys.stderr)

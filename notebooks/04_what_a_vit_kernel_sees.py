@@ -38,10 +38,10 @@ from jaxntk.kernels.fourier import ViNTK, vintk_kernel
 from jaxntk.metrics import METRICS
 from jaxntk.metrics.frequency import frequency_response
 from jaxntk.spaces import autoformer
-from jaxntk.spaces.autoformer import Space
+from jaxntk.spaces.autoformer import Choices
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
-SPACE = Space((8, 16, 32), (1, 2, 3), heads=(1, 4), mlp_ratios=(1.0, 4.0), head_dim=None)
+SPACE = Choices((8, 16, 32), (1, 2, 3), heads=(1, 4), mlp_ratios=(1.0, 4.0), head_dim=None)
 
 # %% [markdown]
 # ## Waves of known frequency

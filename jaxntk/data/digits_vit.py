@@ -18,18 +18,11 @@ from jaxtyping import Float64, Int, Int32, Integer
 from jaxntk.data.trainings import Trainings, pack, unpack
 from jaxntk.errors import InputError
 from jaxntk.spaces import autoformer, genes
-from jaxntk.spaces.autoformer import Space
 from jaxntk.spaces.genes import GenesLike
 from jaxntk.spaces.vit_cost import ViTCosts
 
 FILE = "digits_vit.npz"
-SPACE = Space(
-    embed_dims=(8, 12, 16, 20, 24, 32),
-    depths=(1, 2, 3),
-    heads=(1, 4),
-    mlp_ratios=(1.0, 4.0),
-    head_dim=None,
-)
+SPACE = autoformer.DIGITS_VIT
 """Heads have embedding / heads dimensions; each block has its own heads and ratio."""
 NUM_VALID = 347
 """Training digits, the last ones, that are kept for validation."""

@@ -31,12 +31,12 @@ from jaxntk.networks.vit_layers import (
     affine,
     layer_norm,
 )
-from jaxntk.spaces.autoformer import Space
+from jaxntk.spaces.autoformer import Choices
 
 POOLINGS = ("mean", "class_token")
 
 
-def attention_shapes(space: Space) -> tuple[tuple[int, int], ...]:
+def attention_shapes(space: Choices) -> tuple[tuple[int, int], ...]:
     """Lists the shapes that attention takes in a space.
 
     Args:
@@ -52,7 +52,7 @@ def attention_shapes(space: Space) -> tuple[tuple[int, int], ...]:
     )
 
 
-def block_sizes(arch: Int[Array, " genes"], space: Space) -> BlockSizes:
+def block_sizes(arch: Int[Array, " genes"], space: Choices) -> BlockSizes:
     """Works out what the blocks of an architecture are like.
 
     Args:
@@ -84,7 +84,7 @@ class AutoFormer(nn.Module):
         pooling: ``mean`` of the image's tokens, or ``class_token``.
     """
 
-    space: Space
+    space: Choices
     num_classes: int
     patch_size: int = 16
     pooling: str = "mean"

@@ -13,12 +13,12 @@ from jaxtyping import Array, Float
 
 from jaxntk.networks.vit_layers import LAYER_NORM_EPSILON
 from jaxntk.spaces import pit
-from jaxntk.spaces.autoformer import Sizes, Space
+from jaxntk.spaces.autoformer import Choices, Sizes
 
 Params = Mapping[str, Any]
 
 
-def own_params(params: Params, sizes: Sizes, space: Space) -> dict[str, Any]:
+def own_params(params: Params, sizes: Sizes, space: Choices) -> dict[str, Any]:
     """Cuts the parameters of one architecture out of those of the whole space.
 
     Args:

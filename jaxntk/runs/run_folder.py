@@ -9,8 +9,8 @@ from typing import Any, Generic
 import numpy as np
 
 from jaxntk.errors import InputError
-from jaxntk.runs.rows import device, environment, read_json, read_rows, write_json_atomic
 from jaxntk.runs.config import LOCATIONS, AnyConfig
+from jaxntk.runs.rows import device, environment, read_json, read_rows, write_json_atomic
 from jaxntk.runs.shards import Shard, shard_folders
 
 CONFIG = "config.json"

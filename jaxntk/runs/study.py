@@ -8,9 +8,9 @@ from typing import Any, Generic, Protocol
 
 from rich.console import Console
 
-from jaxntk.runs.publish import Publication, publish
 from jaxntk.runs import run_folder
 from jaxntk.runs.config import AnyConfig
+from jaxntk.runs.publish import Publication, publish
 
 Rows = Mapping[tuple, Mapping[str, Any]]
 

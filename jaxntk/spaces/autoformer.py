@@ -10,43 +10,41 @@ Heads have 64 dimensions, whatever the embedding, as in AutoFormer, or embedding
 ViT-Bench-101 (Wei et al., 2023, arXiv 2312.09059), whose architectures are those of
 :data:`VITBENCH101`. AutoFormer's relative positions are left out, here and there.
 
-This module gathers the whole interface: encoding, variation and costs.
+This module gathers the whole interface: encoding and costs.
 """
 
 from jaxntk.spaces.autoformer_cost import population_costs
 from jaxntk.spaces.autoformer_encoding import (
     BASE,
+    DIGITS_VIT,
     SMALL,
     TINY,
     VITBENCH101,
+    Choices,
     Sizes,
-    Space,
     active_genes,
+    blocks,
     canonical,
     decode,
     encode,
-    extremes,
     from_string,
     to_string,
 )
-from jaxntk.spaces.autoformer_variation import crossover, mutate, sample
 
 __all__ = [
     "BASE",
+    "DIGITS_VIT",
     "SMALL",
     "TINY",
     "VITBENCH101",
+    "Choices",
     "Sizes",
-    "Space",
     "active_genes",
+    "blocks",
     "canonical",
-    "crossover",
     "decode",
     "encode",
-    "extremes",
     "from_string",
-    "mutate",
     "population_costs",
-    "sample",
     "to_string",
 ]

@@ -5,14 +5,14 @@ from jaxtyping import Float, Int32, Int64
 
 from jaxntk.errors import InputError
 from jaxntk.spaces import genes
-from jaxntk.spaces.autoformer_encoding import TINY, Space, active_of
+from jaxntk.spaces.autoformer_encoding import TINY, Choices, active_of
 from jaxntk.spaces.genes import GenesLike
 from jaxntk.spaces.vit_cost import ViTCosts, block_flops, block_params, check_sizes
 
 
 def population_costs(
     archs: GenesLike,
-    space: Space = TINY,
+    space: Choices = TINY,
     *,
     image_size: int = 224,
     patch_size: int = 16,
@@ -40,9 +40,7 @@ def population_costs(
             tile.
 
     Example:
-        >>> from jaxntk.spaces.autoformer_encoding import extremes
-        >>> small, large = extremes(TINY)
-        >>> int(population_costs(small[None]).params[0])
+        >>> int(population_costs([[0] * 30]).params[0])
         5273896
     """
     checked = genes.check_genes(archs, space.sizes)
@@ -71,7 +69,7 @@ def population_costs(
 
 
 def _blocks(
-    archs: Int32[np.ndarray, "num genes"], space: Space
+    archs: Int32[np.ndarray, "num genes"], space: Choices
 ) -> tuple[Int64[np.ndarray, "num blocks"], Float[np.ndarray, "num blocks"]]:
     """Returns heads and MLP ratios of every block, dormant ones too."""
     heads = genes.take(space.heads, archs[:, 2 : 2 + space.max_depth])

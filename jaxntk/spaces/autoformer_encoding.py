@@ -10,12 +10,13 @@ from jaxtyping import Array, Bool, Int32
 from jaxntk.errors import InputError
 from jaxntk.spaces import genes
 from jaxntk.spaces.genes import GenesLike
+from jaxntk.spaces.vit_cost import Blocks
 
 _EXAMPLE = "192:4x3.5,4x4,3x4"
 
 
 @dataclass(frozen=True)
-class Space:
+class Choices:
     """What can be chosen.
 
     Args:
@@ -64,12 +65,14 @@ class Space:
         return (len(self.embed_dims), len(self.depths), *blocks)
 
 
-TINY = Space((192, 216, 240), (12, 13, 14), (3, 4), (3.5, 4.0))
-SMALL = Space((320, 384, 448), (12, 13, 14), (5, 6, 7), (3.0, 3.5, 4.0))
-BASE = Space((528, 576, 624), (14, 15, 16), (8, 9, 10), (3.0, 3.5, 4.0))
+TINY = Choices((192, 216, 240), (12, 13, 14), (3, 4), (3.5, 4.0))
+SMALL = Choices((320, 384, 448), (12, 13, 14), (5, 6, 7), (3.0, 3.5, 4.0))
+BASE = Choices((528, 576, 624), (14, 15, 16), (8, 9, 10), (3.0, 3.5, 4.0))
 """AutoFormer's three spaces (table 1 of the paper)."""
 VITBENCH101 = replace(TINY, head_dim=None)
 """The AutoFormer networks of ViT-Bench-101."""
+DIGITS_VIT = Choices((8, 12, 16, 20, 24, 32), (1, 2, 3), (1, 4), (1.0, 4.0), head_dim=None)
+"""The networks of Digits-ViT (docs/digits_vit.md)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Sizes:
         return len(self.heads)
 
 
-def encode(sizes: Sizes, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
+def encode(sizes: Sizes, space: Choices = TINY) -> Int32[np.ndarray, " genes"]:
     """Writes an architecture as integers.
 
     Args:
@@ -106,7 +109,7 @@ def encode(sizes: Sizes, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
         InputError: a size that the space does not offer, or not as many ratios as heads.
 
     Example:
-        >>> space = Space((8, 16), (1, 2), (1, 2), (2.0, 4.0))
+        >>> space = Choices((8, 16), (1, 2), (1, 2), (2.0, 4.0))
         >>> encode(Sizes(16, (2,), (4.0,)), space).tolist()
         [1, 0, 1, 0, 1, 0]
     """
@@ -125,7 +128,7 @@ def encode(sizes: Sizes, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
     return np.array(chosen, np.int32)
 
 
-def decode(arch: GenesLike, space: Space = TINY) -> Sizes:
+def decode(arch: GenesLike, space: Choices = TINY) -> Sizes:
     """Spells an architecture out.
 
     Args:
@@ -139,7 +142,7 @@ def decode(arch: GenesLike, space: Space = TINY) -> Sizes:
         InputError: not an encoding of the space.
 
     Example:
-        >>> decode([1, 0, 1, 0, 1, 0], Space((8, 16), (1, 2), (1, 2), (2.0, 4.0)))
+        >>> decode([1, 0, 1, 0, 1, 0], Choices((8, 16), (1, 2), (1, 2), (2.0, 4.0)))
         Sizes(embed_dim=16, heads=(2,), mlp_ratios=(4.0,))
     """
     embed, depth, *blocks = genes.check_one(arch, space.sizes).tolist()
@@ -152,7 +155,7 @@ def decode(arch: GenesLike, space: Space = TINY) -> Sizes:
     )
 
 
-def to_string(arch: GenesLike, space: Space = TINY) -> str:
+def to_string(arch: GenesLike, space: Choices = TINY) -> str:
     """Writes an architecture as a line: embedding, then heads x MLP ratio of each block.
 
     Args:
@@ -166,7 +169,7 @@ def to_string(arch: GenesLike, space: Space = TINY) -> str:
         InputError: not an encoding of the space.
 
     Example:
-        >>> to_string([1, 1, 1, 0, 1, 0], Space((8, 16), (1, 2), (1, 2), (2.0, 4.0)))
+        >>> to_string([1, 1, 1, 0, 1, 0], Choices((8, 16), (1, 2), (1, 2), (2.0, 4.0)))
         '16:2x4,1x2'
     """
     sizes = decode(arch, space)
@@ -178,7 +181,7 @@ def to_string(arch: GenesLike, space: Space = TINY) -> str:
     )
 
 
-def from_string(text: str, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
+def from_string(text: str, space: Choices = TINY) -> Int32[np.ndarray, " genes"]:
     """Reads what :func:`to_string` writes.
 
     Args:
@@ -192,7 +195,7 @@ def from_string(text: str, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
         InputError: not such a line, or a size that the space does not offer.
 
     Example:
-        >>> from_string("16:2x4,1x2", Space((8, 16), (1, 2), (1, 2), (2.0, 4.0))).tolist()
+        >>> from_string("16:2x4,1x2", Choices((8, 16), (1, 2), (1, 2), (2.0, 4.0))).tolist()
         [1, 1, 1, 0, 1, 0]
     """
     block = r"\d+x\d+(?:\.\d+)?"
@@ -205,7 +208,29 @@ def from_string(text: str, space: Space = TINY) -> Int32[np.ndarray, " genes"]:
     return encode(Sizes(int(embed), heads, tuple(float(ratio) for _, ratio in pairs)), space)
 
 
-def canonical(archs: GenesLike, space: Space = TINY) -> Int32[np.ndarray, "num genes"]:
+def blocks(arch: GenesLike, space: Choices = TINY) -> Blocks:
+    """Lists the blocks of an architecture.
+
+    Args:
+        arch: its encoding.
+        space: that it belongs to.
+
+    Returns:
+        Their sizes.
+
+    Raises:
+        InputError: not an encoding of the space.
+
+    Example:
+        >>> blocks([1, 0, 1, 0, 1, 0], Choices((8, 16), (1, 2), (1, 2), (2.0, 4.0)))
+        Blocks(widths=(16,), heads=(2,), hidden=(64,))
+    """
+    own = decode(arch, space)
+    hidden = tuple(int(ratio * own.embed_dim) for ratio in own.mlp_ratios)
+    return Blocks((own.embed_dim,) * own.depth, own.heads, hidden)
+
+
+def canonical(archs: GenesLike, space: Choices = TINY) -> Int32[np.ndarray, "num genes"]:
     """Sets dormant genes to 0, so that encodings of one architecture are equal.
 
     Args:
@@ -222,31 +247,7 @@ def canonical(archs: GenesLike, space: Space = TINY) -> Int32[np.ndarray, "num g
     return np.where(active_of(checked, space), checked, 0)
 
 
-def extremes(
-    space: Space = TINY,
-) -> tuple[Int32[np.ndarray, " genes"], Int32[np.ndarray, " genes"]]:
-    """Returns the architectures of least and of most parameters and FLOPs.
-
-    Args:
-        space: to choose from.
-
-    Returns:
-        Their canonical encodings.
-    """
-    return tuple(  # pyright: ignore[reportReturnType]
-        encode(
-            Sizes(
-                end(space.embed_dims),
-                (end(space.heads),) * end(space.depths),
-                (end(space.mlp_ratios),) * end(space.depths),
-            ),
-            space,
-        )
-        for end in (min, max)
-    )
-
-
-def active_genes(arch: Int32[Array, " genes"], space: Space = TINY) -> Bool[Array, " genes"]:
+def active_genes(arch: Int32[Array, " genes"], space: Choices = TINY) -> Bool[Array, " genes"]:
     """Tells which genes count: those of blocks that are there. Works under ``jit`` and ``vmap``.
 
     Args:
@@ -260,7 +261,9 @@ def active_genes(arch: Int32[Array, " genes"], space: Space = TINY) -> Bool[Arra
     return jnp.concatenate([jnp.ones(2, bool), blocks, blocks])
 
 
-def active_of(archs: Int32[np.ndarray, "num genes"], space: Space) -> Bool[np.ndarray, "num genes"]:
+def active_of(
+    archs: Int32[np.ndarray, "num genes"], space: Choices
+) -> Bool[np.ndarray, "num genes"]:
     """Tells which genes of each encoding count, on the host.
 
     Args:

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Int32, Int64, PRNGKeyArray, Shaped
 
 from jaxntk.errors import InputError
@@ -118,9 +117,8 @@ def sample_distinct(
     num: int,
     draw: Callable[[PRNGKeyArray, int], Int32[np.ndarray, "drawn genes"]],
     canonical: Callable[[Int32[np.ndarray, "drawn genes"]], Int32[np.ndarray, "drawn genes"]],
-    admits: Callable[[Int32[np.ndarray, "drawn genes"]], Bool[np.ndarray, " drawn"]] | None = None,
 ) -> Int32[np.ndarray, "num genes"]:
-    """Draws until there are enough architectures that differ and are admitted.
+    """Draws until there are enough architectures that differ.
 
     The first k of a larger sample under the same key are the sample of k.
 
@@ -129,7 +127,6 @@ def sample_distinct(
         num: how many.
         draw: ``(key, count) -> encodings``.
         canonical: makes encodings of one architecture equal.
-        admits: tells which are wanted; None for all.
 
     Returns:
         Canonical encodings, in the order in which they were drawn.
@@ -141,14 +138,12 @@ def sample_distinct(
     chunks = max(100, -(-PATIENCE * num // CHUNK))
     found: dict[bytes, Int32[np.ndarray, " genes"]] = {}
     for chunk in range(chunks):
-        genes = canonical(draw(jax.random.fold_in(key, chunk), CHUNK))
-        kept = genes if admits is None else genes[admits(genes)]
-        for each in kept:
+        for each in canonical(draw(jax.random.fold_in(key, chunk), CHUNK)):
             found.setdefault(each.tobytes(), each)
         if len(found) >= num:
             return np.stack(list(found.values())[:num])
-    got = f"{num}, but {chunks * CHUNK} draws gave {len(found)} that differ and are admitted"
-    raise InputError("num", got, "ask for fewer, or widen the limits")
+    got = f"{num}, but {chunks * CHUNK} draws gave {len(found)} that differ"
+    raise InputError("num", got, "ask for fewer")
 
 
 def mutate(
@@ -211,28 +206,6 @@ def crossover(
         [1, 1]
     """
     return jnp.where(jax.random.bernoulli(key, jnp.float32(0.5), a.shape), a, b)
-
-
-def on_device(genes: GenesLike, sizes: Sequence[int], argument: str) -> Int32[Array, " genes"]:
-    """Checks one encoding as far as it is known and makes it a JAX array.
-
-    Args:
-        genes: an encoding; of a traced one only the shape is checked.
-        sizes: options of each gene.
-        argument: what to call it in an error.
-
-    Returns:
-        The encoding.
-
-    Raises:
-        InputError: wrong shape, not integers, or a gene out of range.
-    """
-    if not isinstance(genes, Tracer):
-        return jnp.asarray(check_one(genes, sizes, argument))
-    _check_shape(genes.shape, sizes, argument)
-    if not jnp.issubdtype(genes.dtype, jnp.integer):
-        raise InputError(argument, f"dtype {genes.dtype}", "genes are integers")
-    return genes.astype(jnp.int32)
 
 
 def take(

@@ -4,7 +4,7 @@ A cell has four nodes, the input 0 and three more; each of the six edges between
 five operations, so there are 5^6 = 15,625 cells. An architecture is a vector of six integers: entry
 ``e`` is the index in :data:`OPS` of the operation on the edge ``EDGES[e]``.
 
-This module gathers the whole interface: encoding, variation, canonical forms and costs.
+This module gathers the whole interface: encoding, samples, canonical forms and costs.
 """
 
 from jaxntk.spaces.nasbench201_canonical import (
@@ -39,8 +39,9 @@ from jaxntk.spaces.nasbench201_encoding import (
     index_of,
     indices_of,
     parse_ops,
+    read,
 )
-from jaxntk.spaces.nasbench201_variation import crossover, mutate, sample
+from jaxntk.spaces.nasbench201_sample import sample
 
 __all__ = [
     "EDGES",
@@ -51,7 +52,6 @@ __all__ = [
     "Costs",
     "check_arch",
     "check_archs",
-    "crossover",
     "decode",
     "encode",
     "enumerate_space",
@@ -63,12 +63,12 @@ __all__ = [
     "indices_of",
     "is_connected",
     "live_edges",
-    "mutate",
     "num_convolutions",
     "num_flops",
     "num_params",
     "parse_ops",
     "population_costs",
+    "read",
     "sample",
     "tied_function_form",
     "tied_representative",

@@ -180,6 +180,28 @@ def format_ops(arch: ArchLike) -> str:
     return "".join(str(op) for op in check_arch(arch))
 
 
+def read(text: str) -> Int32[np.ndarray, "6"]:
+    """Reads a cell in either of its written forms.
+
+    Args:
+        text: the benchmark's string, or six digits.
+
+    Returns:
+        The cell.
+
+    Raises:
+        InputError: it is neither.
+
+    Example:
+        >>> print(read("421211"))
+        [4 2 1 2 1 1]
+    """
+    try:
+        return encode(text) if "|" in text else parse_ops(text)
+    except InputError as error:
+        raise InputError("arch", error.got, error.cure) from error
+
+
 def enumerate_space() -> Int32[np.ndarray, "15625 6"]:
     """Lists every cell, in the order of :func:`index_of`."""
     return from_indices(np.arange(SPACE_SIZE))

@@ -10,15 +10,14 @@ heads never become fewer. The space has 4,320 architectures.
 import itertools
 import re
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-from jaxtyping import Array, Int32, PRNGKeyArray
+from jaxtyping import Int32
 
 from jaxntk.errors import InputError
 from jaxntk.spaces import genes
 from jaxntk.spaces.genes import GenesLike
-from jaxntk.spaces.vit_cost import Limits, ViTCosts, block_flops, block_params, check_sizes
+from jaxntk.spaces.vit_cost import Blocks, ViTCosts, block_flops, block_params, check_sizes
 
 BASE_DIMS = (16, 24, 32, 40)
 """Dimensions of a head."""
@@ -165,90 +164,27 @@ def enumerate_space() -> Int32[np.ndarray, "4320 6"]:
     return grid.reshape(len(GENE_SIZES), SPACE_SIZE).T
 
 
-def sample(
-    key: PRNGKeyArray,
-    num: int,
-    *,
-    limits: Limits | None = None,
-    **network: int,
-) -> Int32[np.ndarray, "num 6"]:
-    """Draws architectures that differ, uniformly among those within the limits.
+def blocks(arch: GenesLike) -> Blocks:
+    """Lists the blocks of an architecture, stage after stage.
 
     Args:
-        key: a JAX random key.
-        num: how many.
-        limits: that parameters and FLOPs keep within, by rejection; None for none.
-        **network: of the network that is counted; see :func:`population_costs`.
+        arch: its encoding.
 
     Returns:
-        The encodings.
-
-    Raises:
-        InputError: fewer than one, limits that nothing can meet, or no end of draws in vain.
-
-    Example:
-        >>> import jax
-        >>> sample(jax.random.key(0), 3).shape
-        (3, 6)
-    """
-    costs = partial(population_costs, **network)
-    if limits is not None:
-        limits.check_reach(*(costs(each[None]) for each in extremes()))
-    return genes.sample_distinct(
-        key,
-        num,
-        draw=lambda each, count: genes.sample(each, GENE_SIZES, count),
-        canonical=lambda archs: archs,
-        admits=None if limits is None else lambda archs: limits.admits(costs(archs)),
-    )
-
-
-def extremes() -> tuple[Int32[np.ndarray, "6"], Int32[np.ndarray, "6"]]:
-    """Returns the architectures of least and of most parameters and FLOPs.
-
-    Returns:
-        Their encodings.
-    """
-    # The first option of every gene is the least in every stage, and the last the greatest.
-    return np.zeros(len(GENE_SIZES), np.int32), np.array(GENE_SIZES, np.int32) - 1
-
-
-def mutate(key: PRNGKeyArray, arch: GenesLike) -> Int32[Array, "6"]:
-    """Changes exactly one choice to another; both are uniform.
-
-    Works under ``jit`` and ``vmap``.
-
-    Args:
-        key: a JAX random key.
-        arch: an encoding.
-
-    Returns:
-        The mutated encoding.
+        Their sizes.
 
     Raises:
         InputError: not an encoding of the space.
+
+    Example:
+        >>> blocks(from_string("24:1x2,6x2,2x8:4")).widths
+        (48, 48, 48, 48, 48, 48, 48, 192, 192)
     """
-    return genes.mutate(key, genes.on_device(arch, GENE_SIZES, "arch"), GENE_SIZES)
-
-
-def crossover(key: PRNGKeyArray, a: GenesLike, b: GenesLike) -> Int32[Array, "6"]:
-    """Takes each choice from one of two parents, with equal chance.
-
-    Works under ``jit`` and ``vmap``.
-
-    Args:
-        key: a JAX random key.
-        a: the encoding of one parent.
-        b: that of the other.
-
-    Returns:
-        The encoding of the child.
-
-    Raises:
-        InputError: a parent that is no encoding of the space.
-    """
-    parents = (genes.on_device(each, GENE_SIZES, name) for each, name in ((a, "a"), (b, "b")))
-    return genes.crossover(key, *parents)
+    own = decode(arch)
+    each = list(zip(own.depths, own.widths, own.heads, strict=True))
+    widths = tuple(width for depth, width, _ in each for _ in range(depth))
+    heads = tuple(num for depth, _, num in each for _ in range(depth))
+    return Blocks(widths, heads, tuple(own.mlp_ratio * width for width in widths))
 
 
 def grids(image_size: int) -> tuple[int, int, int]:

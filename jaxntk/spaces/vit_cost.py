@@ -4,11 +4,10 @@ FLOPs are multiply-accumulates of matrix products and convolutions for one image
 among them; biases, normalisation, softmax and activations count nothing.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 
 from jaxntk.errors import InputError
 
@@ -29,63 +28,18 @@ class ViTCosts(NamedTuple):
     width: Int64[np.ndarray, " num"]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Which costs are admitted, both ends included.
+class Blocks(NamedTuple):
+    """The blocks of one architecture, first to last.
 
     Args:
-        min_params: trainable parameters.
-        max_params: trainable parameters.
-        min_flops: multiply-accumulates for one image.
-        max_flops: multiply-accumulates for one image.
-
-    Raises:
-        InputError: a lower limit above the upper one.
+        widths: embedding dimension.
+        heads: of the attention.
+        hidden: units of the MLP.
     """
 
-    min_params: int | float = 0
-    max_params: int | float = np.inf
-    min_flops: int | float = 0
-    max_flops: int | float = np.inf
-
-    def __post_init__(self) -> None:
-        """Checks that something can lie between the limits."""
-        for name in ("params", "flops"):
-            low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
-            if not low <= high:
-                got = f"{low:g}, above max_{name}={high:g}"
-                raise InputError(f"min_{name}", got, "give the smaller one first")
-
-    def admits(self, costs: ViTCosts) -> Bool[np.ndarray, " num"]:
-        """Tells which of a population lie within the limits.
-
-        Args:
-            costs: of the population.
-
-        Returns:
-            A flag for each.
-        """
-        params, flops = costs.params, costs.flops
-        inside = (params >= self.min_params) & (params <= self.max_params)
-        return inside & (flops >= self.min_flops) & (flops <= self.max_flops)
-
-    def check_reach(self, smallest: ViTCosts, largest: ViTCosts) -> None:
-        """Refuses limits that no architecture of a space can meet.
-
-        Args:
-            smallest: costs of the smallest architecture.
-            largest: costs of the largest.
-
-        Raises:
-            InputError: the first limit that excludes all of them.
-        """
-        for name in ("params", "flops"):
-            low, high = int(getattr(smallest, name)[0]), int(getattr(largest, name)[0])
-            reach = f"architectures of this space have {low:,} to {high:,} {name}"
-            if getattr(self, f"max_{name}") < low:
-                raise InputError(f"max_{name}", f"{getattr(self, f'max_{name}'):g}", reach)
-            if getattr(self, f"min_{name}") > high:
-                raise InputError(f"min_{name}", f"{getattr(self, f'min_{name}'):g}", reach)
+    widths: tuple[int, ...]
+    heads: tuple[int, ...]
+    hidden: tuple[int, ...]
 
 
 def check_sizes(**sizes: int) -> None:

@@ -4,10 +4,8 @@ Every field is a flag of ``jaxntk run`` (``num_archs`` is ``--num-archs``).
 """
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Literal
-
-import numpy as np
-from jaxtyping import Int32
 
 from jaxntk.data import digits201
 from jaxntk.data.tables import Truth
@@ -16,6 +14,8 @@ from jaxntk.metrics import METRICS
 from jaxntk.networks.initializers import initialization
 from jaxntk.runs.config import Config, check_at_least, check_types
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import NASBENCH201, SPACES
+from jaxntk.spaces.space import read_arch
 
 TRAIN = "train"
 TRUTH_SEED = 10**9
@@ -128,7 +128,8 @@ def validate_scoring(config: KernelConfig) -> None:
         if config.num_archs > nasbench201.SPACE_SIZE:
             cure = f"the space has {nasbench201.SPACE_SIZE} cells"
             raise InputError("num_archs", config.num_archs, cure)
-    cells = [nasbench201.format_ops(parse_arch(arch, "archs")) for arch in config.archs]
+    read = partial(read_arch, SPACES[NASBENCH201], argument="archs")
+    cells = [nasbench201.format_ops(read(arch)) for arch in config.archs]
     for index, cell in enumerate(cells):
         if cell in cells[:index]:
             raise InputError("archs", f"{cell} twice", "give every cell once")
@@ -176,26 +177,3 @@ def check_seed(name: str, seed: int) -> None:
     """
     if not 0 <= seed < TRUTH_SEED // 2:
         raise InputError(name, seed, f"give a seed from 0 to {TRUTH_SEED // 2 - 1}")
-
-
-def parse_arch(text: str, argument: str = "arch") -> Int32[np.ndarray, "6"]:
-    """Reads a cell in either of its written forms.
-
-    Args:
-        text: the benchmark's string, or six digits.
-        argument: what to call it in an error.
-
-    Returns:
-        The cell.
-
-    Raises:
-        InputError: it is neither.
-
-    Example:
-        >>> print(parse_arch("421211"))
-        [4 2 1 2 1 1]
-    """
-    try:
-        return nasbench201.encode(text) if "|" in text else nasbench201.parse_ops(text)
-    except InputError as error:
-        raise InputError(argument, error.got, error.cure) from error

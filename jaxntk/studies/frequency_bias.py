@@ -42,8 +42,7 @@ from jaxntk.runs.rows import (
     number_or_none,
 )
 from jaxntk.runs.study import Rows, Study
-from jaxntk.spaces import autoformer
-from jaxntk.studies.config import parse_arch
+from jaxntk.spaces import autoformer, nasbench201
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
@@ -228,7 +227,7 @@ def _cnn(
         settings = KernelSettings(batch_norm="frozen", parameters="all", dtype=config.dtype)
         compiled[len(x)] = compile_kernel(network, settings, x)
     kernel = replace(compiled[len(x)], x=jnp.asarray(x, config.dtype))
-    return kernel(parse_arch(config.cell), seed)
+    return kernel(nasbench201.read(config.cell), seed)
 
 
 def _vit(config: FrequencyConfig, say: Callable[[str], None]) -> ViTKernels:

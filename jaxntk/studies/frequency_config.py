@@ -10,7 +10,9 @@ from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.fourier import ViNTK, bands
 from jaxntk.runs.config import Config
 from jaxntk.spaces import autoformer
-from jaxntk.studies.config import check_seed, parse_arch
+from jaxntk.spaces.registry import NASBENCH201, SPACES
+from jaxntk.spaces.space import read_arch
+from jaxntk.studies.config import check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +70,12 @@ class FrequencyConfig(Config):
         return range(self.seed, self.seed + self.num_seeds)
 
     @property
-    def autoformer_space(self) -> autoformer.Space:
+    def autoformer_space(self) -> autoformer.Choices:
         """The space that the transformer is from."""
-        return SPACES[self.space]
+        return CHOICES[self.space]
 
 
-SPACES = {"tiny": autoformer.TINY, "small": autoformer.SMALL, "base": autoformer.BASE}
+CHOICES = {"tiny": autoformer.TINY, "small": autoformer.SMALL, "base": autoformer.BASE}
 
 
 def validate_frequency(config: FrequencyConfig) -> None:
@@ -85,7 +87,7 @@ def validate_frequency(config: FrequencyConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
-    check_choice("space", config.space, SPACES)
+    check_choice("space", config.space, CHOICES)
     check_choice("dtype", config.dtype, ("float32", "float64"))
     ordered = list(dict.fromkeys(sorted(config.frequencies)))
     if len(ordered) < 2 or ordered != list(config.frequencies):
@@ -106,7 +108,7 @@ def validate_frequency(config: FrequencyConfig) -> None:
         raise InputError("patch_size", config.patch_size, f"give a divisor of side={config.side}")
     for name in ("seed", "batch_seed"):
         check_seed(name, getattr(config, name))
-    parse_arch(config.cell, "cell")
+    read_arch(SPACES[NASBENCH201], config.cell, "cell")
     autoformer.from_string(config.vit, config.autoformer_space)
     names = [str(ViNTK.parse(text)) for text in config.vintks]
     if len(set(names)) < len(names):

@@ -13,7 +13,7 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.program import IMAGE_MULTIPLE, KernelSettings
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.config import KernelConfig, ScoreConfig, parse_arch, validate_scoring
+from jaxntk.studies.config import KernelConfig, ScoreConfig, validate_scoring
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,5 +127,5 @@ def population(config: KernelConfig) -> Int[np.ndarray, "num 6"]:
         The cells, in the order in which they are scored.
     """
     if config.archs:
-        return np.stack([parse_arch(arch) for arch in config.archs])
+        return np.stack([nasbench201.read(arch) for arch in config.archs])
     return nasbench201.sample(jax.random.key(config.arch_seed), config.num_archs)

@@ -34,12 +34,10 @@ from jaxntk.runs.progress import say_complete, track
 from jaxntk.runs.publish import Publication
 from jaxntk.runs.rows import append_row, number_or_none
 from jaxntk.runs.study import Rows, Study
-from jaxntk.spaces import autoformer
-from jaxntk.studies.config import parse_arch
-from jaxntk.studies.retrain_config import CELLS, RetrainConfig, validate_retrain
+from jaxntk.spaces.registry import NASBENCH201, SPACES
+from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
 from jaxntk.studies.retrain_network import Network, check_images, own_network, own_params
 from jaxntk.studies.truth import find_table, table_look_up
-from jaxntk.studies.vit_spaces import AUTOFORMERS
 from jaxntk.training.checkpoints import latest_epoch, restore, save
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import Training, TrainState, population_training, steps_of
@@ -125,10 +123,9 @@ def prepare(config: RetrainConfig) -> Retraining:
 
 def _table_accuracy(config: RetrainConfig, truth: str) -> float:
     """Looks an architecture up by the encoding of its space, which need not be its network's."""
-    if config.space == CELLS:
-        look_up = table_look_up(truth, find_table(config.data_dir, config.table))
-        return float(look_up(parse_arch(config.arch)[None])[0])
-    arch = autoformer.from_string(config.arch, AUTOFORMERS[config.space])
+    arch = SPACES[config.space].read(config.arch)
+    if config.space == NASBENCH201:
+        return float(table_look_up(truth, find_table(config.data_dir, config.table))(arch[None])[0])
     return float(load_digits_vit().accuracy(arch[None], truth.split("/")[1])[0])
 
 
@@ -280,7 +277,7 @@ def summarize(study: Retraining, rows: Rows, console: Console) -> dict[str, Any]
 
 def _other_network(config: RetrainConfig) -> str | None:
     """Says what networks a table of cells holds, where they are of another size than this one."""
-    if config.truth is None or config.space != CELLS:
+    if config.truth is None or config.space != NASBENCH201:
         return None
     table = digits201.NETWORK if config.truth in digits201.TRUTHS else tables.NETWORK
     sizes = {name: table[name] for name in ("channels", "cells_per_stage")}

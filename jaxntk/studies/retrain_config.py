@@ -8,21 +8,16 @@ from jaxntk.data.digits_vit import NETWORK
 from jaxntk.data.tables import Truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.runs.config import Config
-from jaxntk.spaces import autoformer, pit
-from jaxntk.studies.config import check_seed, parse_arch
-from jaxntk.studies.vit_spaces import AUTOFORMERS, DIGITS_VIT, PIT
-from jaxntk.studies.vit_spaces import SPACES as VIT_SPACES
+from jaxntk.spaces.registry import DIGITS_VIT, NASBENCH201, PIT, SPACES
+from jaxntk.studies.config import check_seed
 from jaxntk.training.recipe import RECIPES, Recipe, named_recipe
-
-CELLS = "nasbench201"
-SPACES = (CELLS, *VIT_SPACES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainConfig(Config):
     """Train one architecture to the end, such as the one that a search has found."""
 
-    space: str = CELLS
+    space: str = NASBENCH201
     """What the architecture is from: nasbench201, autoformer-tiny, -small, -base, -vitbench101,
     digits-vit or pit."""
     arch: str
@@ -79,7 +74,7 @@ class RetrainConfig(Config):
         names = ("batch_size", "learning_rate", "weight_decay", "augmentation", "pad")
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
-        recipe = self.recipe or ("nasbench201" if self.space == CELLS else "adamw")
+        recipe = self.recipe or ("nasbench201" if self.space == NASBENCH201 else "adamw")
         return named_recipe(recipe, **changes)
 
 
@@ -93,12 +88,7 @@ def validate_retrain(config: RetrainConfig) -> None:
         InputError: the first field that is wrong.
     """
     check_choice("space", config.space, SPACES)
-    if config.space == CELLS:
-        parse_arch(config.arch)
-    elif config.space == PIT:
-        pit.from_string(config.arch)
-    else:
-        autoformer.from_string(config.arch, AUTOFORMERS[config.space])
+    SPACES[config.space].read(config.arch)
     check_choice("dtype", config.dtype, ("float32", "float64"))
     if config.recipe is not None:
         check_choice("recipe", config.recipe, tuple(RECIPES))
@@ -121,7 +111,7 @@ def _check_truth(config: RetrainConfig, truth: str) -> None:
     Raises:
         InputError: it is a table of other networks, or not one at all.
     """
-    if config.space == CELLS:
+    if config.space == NASBENCH201:
         if truth not in digits201.TRUTHS:
             Truth.parse(truth)
     elif config.space != DIGITS_VIT:
@@ -135,9 +125,11 @@ def _check_truth(config: RetrainConfig, truth: str) -> None:
 
 
 def _refuse_fields_of_others(config: RetrainConfig) -> None:
-    """Refuses fields that the other family's networks have, where they were given."""
-    others = ("patch_size",) if config.space == CELLS else ("channels", "cells_per_stage")
+    """Refuses sizes that networks of the space do not have, where they were given."""
+    # PiT's patches overlap, and its counts are of its own only.
+    own = {*SPACES[config.space].network, *(["patch_size"] if config.space == PIT else [])}
+    known = {name for space in SPACES.values() for name in space.network}
     for field in fields(config):
-        if field.name in others and getattr(config, field.name) != field.default:
+        if field.name in known - own and getattr(config, field.name) != field.default:
             cure = f"leave it out: networks of {config.space} have none"
             raise InputError(field.name, getattr(config, field.name), cure)

@@ -4,7 +4,7 @@ A transformer's blocks are all as large as its largest one, rather than as the s
 network holds all operations, as everywhere here, and uses its own.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,10 @@ from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.networks.pit import PiT
 from jaxntk.networks.pit_classes import class_of
-from jaxntk.spaces import autoformer, nasbench201, pit
-from jaxntk.studies.config import parse_arch
+from jaxntk.spaces import autoformer, pit
+from jaxntk.spaces.registry import AUTOFORMERS, NASBENCH201, PIT, SPACES
 from jaxntk.studies.job import check_image_shape
-from jaxntk.studies.retrain_config import CELLS, RetrainConfig
-from jaxntk.studies.vit_spaces import AUTOFORMERS, PIT
+from jaxntk.studies.retrain_config import RetrainConfig
 
 Network = NasBench201 | AutoFormer | PiT
 
@@ -40,9 +39,9 @@ def own_network(
     Raises:
         InputError: not an architecture of the space.
     """
-    if config.space == CELLS:
+    if config.space == NASBENCH201:
         sizes = (num_classes, config.channels, config.cells_per_stage)
-        return NasBench201(*sizes, BatchNormMode.BATCH), parse_arch(config.arch)
+        return NasBench201(*sizes, BatchNormMode.BATCH), SPACES[NASBENCH201].read(config.arch)
     if config.space == PIT:
         arch, patch = pit.from_string(config.arch), config.patch
         own = class_of(arch, len(pit.BASE_DIMS) * len(pit.HEADS) * len(pit.MLP_RATIOS))
@@ -69,18 +68,13 @@ def own_params(config: RetrainConfig, data: ImageDataset) -> int | None:
     Returns:
         The number; None for pit, whose counts are of its own patches only.
     """
-    side, channels = data.x_train.shape[2:]
-    sizes = {"image_size": side, "in_channels": channels, "num_classes": data.num_classes}
-    if config.space == CELLS:
-        arch = parse_arch(config.arch)[None]
-        own = {"channels": config.channels, "cells_per_stage": config.cells_per_stage}
-        return int(nasbench201.population_costs(arch, **own, **sizes).params[0])
     if config.space == PIT:
         return None
-    space = AUTOFORMERS[config.space]
-    arch = autoformer.from_string(config.arch, space)[None]
-    counted = autoformer.population_costs(arch, space, patch_size=config.patch, **sizes)
-    return int(counted.params[0])
+    side, channels = data.x_train.shape[2:]
+    sizes = {"image_size": side, "in_channels": channels, "num_classes": data.num_classes}
+    space, own = SPACES[config.space], {**asdict(config), "patch_size": config.patch}
+    sizes |= {name: own[name] for name in space.network}
+    return int(space.costs(space.read(config.arch)[None], **sizes).params[0])
 
 
 def check_images(
@@ -100,7 +94,7 @@ def check_images(
     Raises:
         InputError: images that stages or patches do not fit.
     """
-    if config.space == CELLS:
+    if config.space == NASBENCH201:
         check_image_shape(config.data, shape)
         return
     x = jax.ShapeDtypeStruct((1, *shape), config.dtype)

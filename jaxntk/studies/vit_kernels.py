@@ -60,7 +60,7 @@ class ViTSettings:
     dtype: Literal["float32", "float64"] = "float32"
     matmul_precision: str = "highest"
     tile: int | None = None
-    space: autoformer.Space = autoformer.VITBENCH101
+    space: autoformer.Choices = autoformer.VITBENCH101
     patch_size: int = 16
     num_shape_classes: int = DEFAULT_CLASSES
     init_seed: int = 0

@@ -13,11 +13,11 @@ from jaxntk.networks.autoformer import AutoFormer, block_sizes, logits
 from jaxntk.networks.vit import init_params
 from jaxntk.networks.vit_layers import attention, draw_weights, patches
 from jaxntk.networks.vit_plain import own_params, plain_logits
-from jaxntk.spaces.autoformer import Sizes, Space, decode, encode, extremes, from_string
+from jaxntk.spaces.autoformer import Choices, Sizes, decode, encode, from_string
 from tests.networks import tiny
 
-OWN = Space((6, 12), (1, 2, 3), (2, 3), (2.0, 3.5), head_dim=None)
-FIXED = Space((5, 8), (1, 3), (1, 2, 3), (1.0, 2.0), head_dim=4)
+OWN = Choices((6, 12), (1, 2, 3), (2, 3), (2.0, 3.5), head_dim=None)
+FIXED = Choices((5, 8), (1, 3), (1, 2, 3), (1.0, 2.0), head_dim=4)
 CASES = {
     "own head size, narrow, shallow": (OWN, "6:2x2"),
     "own head size, narrow, deep": (OWN, "6:3x3.5,2x2,3x2"),
@@ -173,7 +173,7 @@ def test_attention_to_one_token_returns_its_value():
     ],
 )
 def test_what_does_not_fit_is_refused(net, shape, words):
-    arch = jnp.asarray(extremes(OWN)[0])
+    arch = jnp.zeros(len(OWN.sizes), jnp.int32)
     with pytest.raises(InputError, match=words):
         jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, *shape, 2)), arch)
 

@@ -19,7 +19,7 @@ from jaxntk.networks.nasbench201_supernet import Supernet
 from jaxntk.networks.pit import PiT
 from jaxntk.networks.pit_classes import ShapeClass
 from jaxntk.networks.vit import init_params, num_genes
-from jaxntk.spaces.autoformer import Space
+from jaxntk.spaces.autoformer import Choices
 from tests.networks import tiny
 
 
@@ -43,7 +43,7 @@ class FewEdges(NasBench201):
 
 
 FAN_IN = {"pytorch": 1 / 3, "he_normal": 2.0, "lecun_normal": 1.0}
-SPACE = Space((4, 8), (1, 2), (1, 2), (1.0, 2.0), head_dim=None)
+SPACE = Choices((4, 8), (1, 2), (1, 2), (1.0, 2.0), head_dim=None)
 PYRAMID = PiT(3, ShapeClass((8, 8, 8), (8, 8, 8), (((4, 1), (8, 2)),) * 3))
 FAMILIES = {
     "cells": (FewEdges(3, 3, 2, BatchNormMode.STORED), (8, 8, 3)),

@@ -83,14 +83,6 @@ def test_distinct_samples_differ_and_grow_without_changing_their_beginning() -> 
     np.testing.assert_array_equal(found[:4], few)
 
 
-def test_only_what_is_admitted_is_drawn() -> None:
-    found = genes.sample_distinct(
-        jax.random.key(0), 6, draw, lambda archs: archs, lambda archs: archs[:, 1] == 2
-    )
-    assert np.all(found[:, 1] == 2)
-    assert len(np.unique(found, axis=0)) == 6
-
-
 @pytest.mark.parametrize("num", [0, -1])
 def test_an_empty_sample_is_refused(num) -> None:
     with pytest.raises(InputError, match="num: got"):
@@ -100,7 +92,7 @@ def test_an_empty_sample_is_refused(num) -> None:
 
 
 def test_more_than_there_are_is_refused_after_a_while() -> None:
-    with pytest.raises(InputError, match=r"gave 30 that differ .*ask for fewer, or widen"):
+    with pytest.raises(InputError, match=r"gave 30 that differ .*ask for fewer"):
         genes.sample_distinct(jax.random.key(0), 31, draw, lambda archs: archs)
 
 
@@ -123,14 +115,3 @@ def test_a_space_of_one_cannot_be_mutated() -> None:
 def test_what_is_no_encoding_is_named(given, words) -> None:
     with pytest.raises(InputError, match=f"archs: got .*{words}"):
         genes.check_genes(given, SIZES)
-
-
-@pytest.mark.parametrize("given", [np.zeros(3, np.int32), np.zeros((1, 4), np.int32), np.zeros(4)])
-def test_shapes_and_dtypes_are_told_under_jit_too(given) -> None:
-    def wrong(arch):
-        return genes.on_device(arch, SIZES, "arch")
-
-    with pytest.raises(InputError, match="arch: got"):
-        wrong(given)
-    with pytest.raises(InputError, match="arch: got"):
-        jax.jit(wrong)(given)

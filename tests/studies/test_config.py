@@ -8,7 +8,7 @@ import pytest
 from jaxntk.cli import load_experiment
 from jaxntk.errors import InputError
 from jaxntk.runs.config import LOCATIONS
-from jaxntk.studies.config import ExperimentConfig, parse_arch, validate
+from jaxntk.studies.config import ExperimentConfig, validate
 from jaxntk.studies.search.options import SearchOptions
 from tests.tiny_runs import REPOSITORY
 
@@ -120,9 +120,3 @@ def test_a_wrong_choice_is_refused_by_name(field):
     object.__setattr__(config, field, "fro")
     with pytest.raises(InputError, match=f"^{field}: got 'fro'; choose from "):
         validate(config)
-
-
-def test_both_written_forms_of_a_cell():
-    first, second = "|avg_pool_3x3~0|", "|nor_conv_1x1~0|skip_connect~1|"
-    text = f"{first}+{second}+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
-    assert parse_arch(text).tolist() == parse_arch("421211").tolist()

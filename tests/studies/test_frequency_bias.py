@@ -13,8 +13,8 @@ from jaxntk.metrics.frequency import frequency_response
 from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
 from jaxntk.runs.rows import read_rows
 from jaxntk.runs.study import run_study
+from jaxntk.spaces import nasbench201
 from jaxntk.studies import frequency_bias
-from jaxntk.studies.config import parse_arch
 from jaxntk.studies.frequency_bias import FREQUENCY, model_names, prepare
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
 from jaxntk.studies.vit_kernels import ViTKernels
@@ -117,7 +117,7 @@ def test_the_kernel_of_the_cnn_is_that_of_the_images_it_is_given():
     assert list(kept) == [len(x)]
     network = NasBench201(10, CONFIG.channels, CONFIG.cells_per_stage, BatchNormMode.FROZEN)
     settings = KernelSettings(batch_norm="frozen", parameters="all")
-    arch = parse_arch(CONFIG.cell)
+    arch = nasbench201.read(CONFIG.cell)
     for gram, images, seed in ((first, x, 0), (other, x + 1, 3)):
         wanted = compile_kernel(network, settings, images)(arch, seed)
         np.testing.assert_allclose(gram, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())

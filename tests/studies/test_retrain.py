@@ -16,7 +16,6 @@ from jaxntk.runs.rows import read_json, read_rows
 from jaxntk.runs.study import run_study
 from jaxntk.spaces import autoformer, nasbench201, pit
 from jaxntk.studies import retrain
-from jaxntk.studies.config import parse_arch
 from jaxntk.studies.retrain import RETRAIN, load_trained, prepare
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
 from jaxntk.studies.retrain_network import own_network, own_params
@@ -36,15 +35,13 @@ CELL = RetrainConfig(
     pad=1,
     truth="digits201/test",
 )
-SMALLEST, _ = autoformer.extremes(autoformer.VITBENCH101)
+SMALLEST = np.zeros(len(autoformer.VITBENCH101.sizes), np.int32)
 VIT = dataclasses.replace(
     CELL,
     channels=16,
     cells_per_stage=5,
     space="autoformer-vitbench101",
-    arch=autoformer.to_string(
-        autoformer.extremes(autoformer.VITBENCH101)[0], autoformer.VITBENCH101
-    ),
+    arch=autoformer.to_string(SMALLEST, autoformer.VITBENCH101),
     epochs=1,
     truth=None,
 )
@@ -82,7 +79,7 @@ def test_an_epoch_has_a_row_and_the_best_is_that_of_validation(whole):
     assert summary["best"] == best
     assert summary["best_by"] == "validation accuracy"
     sizes = {"channels": 2, "cells_per_stage": 1, "num_classes": 10, "in_channels": 1}
-    assert summary["params"] == nasbench201.num_params(parse_arch("421211"), **sizes)
+    assert summary["params"] == nasbench201.num_params(nasbench201.read("421211"), **sizes)
     assert 50 < summary["table"]["accuracy"] < 100
     other = "networks with --channels 8 --cells-per-stage 1"
     assert summary["table"]["other_network"] == other
@@ -259,7 +256,7 @@ def test_a_table_of_networks_of_another_size_is_named(truth, channels, cells_per
 def test_the_network_of_a_cell_is_the_benchmarks(whole):
     network, arch = own_network(CELL, 10)
     assert (network.num_classes, network.channels, network.cells_per_stage) == (10, 2, 1)
-    np.testing.assert_array_equal(arch, parse_arch("421211"))
+    np.testing.assert_array_equal(arch, nasbench201.read("421211"))
 
 
 @pytest.mark.parametrize(

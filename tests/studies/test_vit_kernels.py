@@ -14,13 +14,13 @@ from jaxntk.networks.pit import PiT, class_params
 from jaxntk.networks.pit_classes import class_of, shape_classes
 from jaxntk.networks.vit_plain import own_params, plain_logits, plain_pit_logits
 from jaxntk.spaces import autoformer, pit
-from jaxntk.spaces.autoformer import Space
+from jaxntk.spaces.autoformer import Choices
 from jaxntk.studies import vit_kernels
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from tests.networks import tiny
 from tests.networks.tiny import quick_float64  # noqa: F401
 
-SPACE = Space((6, 12), (1, 2), (2, 3), (2.0,), head_dim=None)
+SPACE = Choices((6, 12), (1, 2), (2, 3), (2.0,), head_dim=None)
 with jax.enable_x64(True):
     SETTINGS = ViTSettings(
         num_classes=3, dtype="float64", space=SPACE, patch_size=4, feature_seed=5

@@ -8,13 +8,13 @@ import pytest
 
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.vit_plain import own_params, plain_logits
-from jaxntk.spaces.autoformer import Space, decode, from_string
+from jaxntk.spaces.autoformer import Choices, decode, from_string
 from jaxntk.training.population import batches, epoch_keys
 from jaxntk.training.recipe import Recipe, make_optimizer
 from jaxntk.training.transformers import make_transformer_evaluation, transformer_training
 from tests.networks import tiny
 
-SPACE = Space((6, 12), (1, 2), (2, 3), (2.0,), head_dim=None)
+SPACE = Choices((6, 12), (1, 2), (2, 3), (2.0,), head_dim=None)
 NET = AutoFormer(SPACE, tiny.NUM_CLASSES, patch_size=4)
 TEXTS = ("6:3x2", "12:2x2,3x2")
 ARCHS = np.stack([from_string(text, SPACE) for text in TEXTS])

@@ -4,21 +4,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from jaxntk.population.devices import join_named
-from jaxntk.results.plots import cell_figure
 from jaxntk.runs import run_folder
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.search.cell_scores import CellScores
 from jaxntk.studies.search.cell_search_config import CellSearchConfig, validate_cell_search
 from jaxntk.studies.search.guided import run_guided_search
-from jaxntk.studies.search.searchable import Searchable, keeps_limits, limited_by_table, own_folder
+from jaxntk.studies.search.searchable import Searchable, keeps_limits, limited_to, own_folder
 from jaxntk.studies.search.shared_scores import shared
-from jaxntk.studies.search.table import CELLS
 from jaxntk.studies.truth import find_table, table_look_up
 
 NAME = "cell_search"
@@ -69,6 +65,7 @@ def searchable_cells(config: CellSearchConfig, out: Path, console: Console) -> S
     scores = CellScores(config, own_folder(out), console)
     side = scores.study.x_train.shape[1]
     costs = partial(nasbench201.population_costs, **scores.study.job.sizes, image_size=side)
+    space = SPACES[NASBENCH201]
     cells = nasbench201.enumerate_space()
     table = find_table(config.data_dir, config.table)
     truths = [config.truth, *([] if config.select is None else [config.select])]
@@ -76,10 +73,10 @@ def searchable_cells(config: CellSearchConfig, out: Path, console: Console) -> S
     known = [look_up(cells) for look_up in look_ups]
     return Searchable(
         name=NAME,
-        space=limited_by_table(CELLS, cells, costs, config),
+        space=limited_to(space, costs, config),
         scores=shared(scores),
-        describe=_describe,
-        draw=_draw,
+        describe=space.describe,
+        draw=space.draw,
         costs=costs,
         digest=run_folder.digest_of(scores.study.digest, *known),
         of=config.truth,
@@ -87,11 +84,3 @@ def searchable_cells(config: CellSearchConfig, out: Path, console: Console) -> S
         select=None if config.select is None else look_ups[1],
         everything=cells[keeps_limits(cells, costs, config)],
     )
-
-
-def _describe(arch: Int[np.ndarray, "6"]) -> dict[str, str]:
-    return {"arch": nasbench201.decode(arch), "ops": nasbench201.format_ops(arch)}
-
-
-def _draw(arch: Int[np.ndarray, "6"], title: str) -> Figure:
-    return cell_figure(nasbench201.decode(arch), title)

@@ -89,9 +89,11 @@ def search_report(
     best = _best(entries, choices[:, -1], searchable)
     figures = {
         FIGURE: search_figure({name: curves}, levels, axis),
-        BEST: searchable.draw(choices[best, -1], _title(config, entries[best], searchable)),
         FRONT: front_figure(seen, goals, searchable.of),
     }
+    if searchable.draw is not None:
+        title = _title(config, entries[best], searchable)
+        figures[BEST] = searchable.draw(choices[best, -1], title)
     tables = {TABLE: entries, FRONT_TABLE: summary["front"]}
     shown = [chosen_table(summary)]
     return Reported(summary, Publication(tables, figures, shown), curves.values)

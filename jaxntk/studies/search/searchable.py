@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float64, Int, PRNGKeyArray
+from jaxtyping import Bool, Float64, Int, PRNGKeyArray
 from matplotlib.figure import Figure
 
 from jaxntk.errors import InputError
 from jaxntk.search import SearchSpace, code_of, limited
+from jaxntk.spaces.space import Admits, Space, listed
 from jaxntk.studies.search.options import SearchOptions
 
 LIMITS_KEY = 2**32 - 2
@@ -66,7 +67,7 @@ class Searchable:
         space: what can be chosen, limits included.
         scores: by which searches go.
         describe: fields that name an architecture, ``arch`` among them.
-        draw: ``(arch, title) -> figure`` of an architecture.
+        draw: ``(arch, title) -> figure`` of an architecture; None where there is no picture.
         costs: of architectures.
         digest: SHA-256 of everything the scores depend on.
         of: what choices are judged by: the name of a truth, or ``score``.
@@ -79,7 +80,7 @@ class Searchable:
     space: SearchSpace
     scores: Scores
     describe: Callable[[Int[np.ndarray, " genes"]], dict[str, str]]
-    draw: Callable[[Int[np.ndarray, " genes"], str], Figure]
+    draw: Callable[[Int[np.ndarray, " genes"], str], Figure] | None
     costs: Costs
     digest: str
     of: str
@@ -102,32 +103,42 @@ def own_folder(out: Path) -> Path:
     return out / f"process-{jax.process_index() + 1:02d}-of-{jax.process_count():02d}"
 
 
-def limited_by_table(
-    space: SearchSpace,
-    everything: Int[np.ndarray, "all genes"],
-    costs: Costs,
-    options: SearchOptions,
-) -> SearchSpace:
-    """Limits a space that can be listed to what a configuration admits.
+def limited_to(space: Space, costs: Costs, options: SearchOptions) -> SearchSpace:
+    """Limits a space to what a configuration admits.
 
     Args:
-        space: the space, without limits.
-        everything: all its encodings.
-        costs: of architectures.
+        space: the space.
+        costs: of its architectures.
         options: have the limits.
 
     Returns:
-        The space; the same one without limits.
+        What can be chosen; everything where there are no limits.
 
     Raises:
-        InputError: limits that no architecture keeps, and what they would have to be.
+        InputError: limits that no architecture keeps, and what they would have to be, or limits
+            of a space that is too large to be listed and cannot be limited otherwise.
     """
-    if options.max_params is None and options.max_flops is None:
-        return space
-    codes = np.asarray(code_of(jnp.asarray(everything), space.sizes))
-    kept = keeps_limits(everything, costs, options)
+    free = SearchSpace(space.sizes, active=space.active)
+    limits = {"params": options.max_params, "flops": options.max_flops}
+    limits = {name: most for name, most in limits.items() if most is not None}
+    if not limits:
+        return free
+    every = listed(space)
+    if every is not None:
+        return limited(free, _listed_within(space, every, costs, options), limits_key(options))
+    if space.limit is None:
+        name, most = next(iter(limits.items()))
+        raise InputError(f"max_{name}", most, f"leave it out: {space.name} cannot be limited")
+    return limited(free, space.limit(costs, limits), limits_key(options))
+
+
+def _listed_within(
+    space: Space, every: Int[np.ndarray, "all genes"], costs: Costs, options: SearchOptions
+) -> Admits:
+    """Looks every architecture's costs up; refuses limits that none keeps."""
+    kept = keeps_limits(every, costs, options)
     if not kept.any():
-        counts = costs(everything)
+        counts = costs(every)
         for name in ("params", "flops"):
             most, least = getattr(options, f"max_{name}"), int(getattr(counts, name).min())
             if most is not None and most < least:
@@ -136,12 +147,9 @@ def limited_by_table(
                 )
         got = f"{options.max_params} with max_flops={options.max_flops}"
         raise InputError("max_params", got, "widen the limits: nothing keeps both")
-    small = jnp.asarray(kept[np.argsort(codes)])
-
-    def admits(arch: Int[Array, " genes"]) -> Bool[Array, ""]:
-        return small[code_of(arch, space.sizes)]
-
-    return limited(space, admits, limits_key(options))
+    # The order of the list is that of the codes.
+    small = jnp.asarray(kept)
+    return lambda arch: small[code_of(arch, space.sizes)]
 
 
 def limits_key(options: SearchOptions) -> PRNGKeyArray:

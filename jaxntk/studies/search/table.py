@@ -34,12 +34,13 @@ from jaxntk.search import (
     run_searches,
 )
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.config import check_seed
 from jaxntk.studies.truth import check_truth, find_table, table_look_up
 
 NAME = "search_table"
 FIGURE, TABLE = "search.png", "search.csv"
-CELLS = SearchSpace((len(nasbench201.OPS),) * nasbench201.NUM_EDGES)
+CELLS = SearchSpace(SPACES[NASBENCH201].sizes)
 """NAS-Bench-201 as a space to search."""
 
 

@@ -22,12 +22,12 @@ from jaxntk.networks.precision import check_x64
 from jaxntk.runs.config import LOCATIONS
 from jaxntk.runs.row_store import ADOPTED, RowStore
 from jaxntk.runs.run_folder import digest_of
+from jaxntk.spaces.registry import AUTOFORMERS, PIT, SPACES
 from jaxntk.studies.search.options import TABLE, SearchOptions
 from jaxntk.studies.search.searchable import LookUp
 from jaxntk.studies.search.vit_search_config import VitGoal, VitSearchConfig
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from jaxntk.studies.vit_scoring import scores_of
-from jaxntk.studies.vit_spaces import AUTOFORMERS, PIT, TransformerSpace
 
 KEYS = ("arch", "kernel")
 """Fields that identify a row."""
@@ -83,7 +83,8 @@ class VitScores:
             InputError: anything wrong with the data.
         """
         check_x64(config.dtype)
-        self.config, self.space = config, TransformerSpace(config.space)
+        self.config, self.space = config, SPACES[config.space]
+        self._family = "pit" if config.space == PIT else "autoformer"
         dataset, _ = standardize(load_images(config.data, data_dir=config.data_dir))
         few = dataset
         if config.batch_classes is not None:
@@ -100,10 +101,10 @@ class VitScores:
             image_size=side,
             in_channels=chosen.x.shape[-1],
             num_classes=dataset.num_classes,
-            patch_size=config.patch,
+            **{name: config.patch for name in self.space.network},
         )
         # Refuses patches that do not fit.
-        self.costs(np.zeros((1, len(self.space.genes.sizes)), np.int32))
+        self.costs(np.zeros((1, len(self.space.sizes)), np.int32))
         # Not of the resized images, whose last bits depend on the device.
         self.digest = digest_of(chosen.x, chosen.y, np.array(dataset.num_classes))
         settings: dict[str, Any] = {"patch_size": config.patch}
@@ -119,7 +120,7 @@ class VitScores:
             lambda line: console.print(line, highlight=False),
         )
         for how in config.variants.values():
-            self._kernels.look(self.space.family, None if how is None else how.map)
+            self._kernels.look(self._family, None if how is None else how.map)
         self._found: dict[str, dict[str, dict[str, Any]]] = {}
         about = settings_of_rows(config) | {"data_sha256": self.digest}
         self._store = RowStore(out, KEYS, config.cache, about)
@@ -173,7 +174,7 @@ class VitScores:
         Returns:
             The same for encodings of one network.
         """
-        return self.space.to_string(arch)
+        return self.space.function(arch)
 
     def seconds(self, arch: Int[np.ndarray, " genes"]) -> float:
         """Says what the kernels of an architecture took.
@@ -216,9 +217,7 @@ class VitScores:
             return
         own = self.space.canonical(arch[None])[0]
         counts = self.costs(own[None])
-        every = scores_of(
-            self._kernels, self.space.family, own, missing, self._batch.y, tuple(METRICS)
-        )
+        every = scores_of(self._kernels, self._family, own, missing, self._batch.y, tuple(METRICS))
         for found in every:
             row = {
                 "arch": name,

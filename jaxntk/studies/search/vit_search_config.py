@@ -10,10 +10,10 @@ from jaxntk.kernels.fourier import ViNTK
 from jaxntk.kernels.outputs import check_outputs
 from jaxntk.metrics import METRICS
 from jaxntk.networks.precision import at_precision
+from jaxntk.spaces.registry import DIGITS_VIT, NASBENCH201, PIT, SPACES
 from jaxntk.studies.config import check_seed
 from jaxntk.studies.search.options import COUNTS, TABLE, SearchOptions, check_search
 from jaxntk.studies.vintk_config import NTK
-from jaxntk.studies.vit_spaces import DIGITS_VIT, PIT, SPACES
 
 
 class VitGoal(NamedTuple):
@@ -154,7 +154,7 @@ def validate_vit_search(config: VitSearchConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
-    check_choice("space", config.space, SPACES)
+    check_choice("space", config.space, [name for name in SPACES if name != NASBENCH201])
     check_search(config, config.parsed)
     for name, known in {"split": SPLITS, "dtype": ("float32", "float64")}.items():
         check_choice(name, getattr(config, name), known)

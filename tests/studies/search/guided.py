@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 from jaxntk.results.transformer_plot import transformer_figure
-from jaxntk.search import SearchSpace
+from jaxntk.spaces.space import Space
 from jaxntk.spaces.vit_cost import ViTCosts
 from jaxntk.studies.search.options import SearchOptions
-from jaxntk.studies.search.searchable import Searchable, limited_by_table
+from jaxntk.studies.search.searchable import Searchable, limited_to
 
 SIZES = (3, 4, 2)
 EVERYTHING = np.indices(SIZES).reshape(3, -1).T.astype(np.int32)
@@ -23,6 +23,18 @@ def worth(archs):
 def costs(archs):
     count = 10 + archs.sum(axis=1)
     return ViTCosts(count, 100 * count, count, count)
+
+
+SPACE = Space(
+    name="made up",
+    sizes=SIZES,
+    read=lambda text: np.array([int(gene) for gene in text], np.int32),
+    describe=lambda arch: {"arch": "".join(map(str, arch.tolist()))},
+    canonical=lambda archs: archs,
+    function=lambda arch: "".join(map(str, arch.tolist())),
+    representative=lambda form: np.array([int(gene) for gene in form], np.int32),
+    costs=costs,
+)
 
 
 class Remembered:
@@ -59,7 +71,7 @@ class Remembered:
 def searchable(scores=None, options=OPTIONS, **changes):
     whole = Searchable(
         name="guided",
-        space=limited_by_table(SearchSpace(SIZES), EVERYTHING, costs, options),
+        space=limited_to(SPACE, costs, options),
         scores=scores or Remembered(worth),
         describe=lambda arch: {"arch": str(arch.tolist())},
         draw=lambda arch, title: transformer_figure((4,), (2,), (8,), title),

@@ -21,12 +21,14 @@ from jaxntk.runs import row_store
 from jaxntk.runs.config import LOCATIONS
 from jaxntk.runs.rows import read_rows
 from jaxntk.spaces import autoformer
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import sample
 from jaxntk.studies.search.options import SearchOptions
+from jaxntk.studies.search.searchable import limited_to
 from jaxntk.studies.search.vit_scores import VitScores, settings_of_rows
-from jaxntk.studies.search.vit_search import limited_by_counting, run_vit_search
+from jaxntk.studies.search.vit_search import run_vit_search
 from jaxntk.studies.search.vit_search_config import VitGoal, VitSearchConfig, validate_vit_search
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
-from jaxntk.studies.vit_spaces import TransformerSpace
 
 CONFIG = VitSearchConfig(
     goals=("condition_number@ntk", "lga@bands:num=2/sum"),
@@ -105,13 +107,13 @@ def test_a_space_without_a_table_is_searched_too(tmp_path):
 @pytest.mark.parametrize("limit", ["max_params", "max_flops"])
 def test_limits_hold_in_spaces_that_cannot_be_listed(limit):
     """They cut the space where its costs say, up to a millionth."""
-    space = TransformerSpace("autoformer-tiny")
+    space = SPACES["autoformer-tiny"]
     sizes = {"image_size": 32, "in_channels": 1, "num_classes": 10}
     costs = partial(space.costs, **sizes, patch_size=4)
-    archs = autoformer.sample(jax.random.key(0), 200, autoformer.TINY)
+    archs = sample(space, jax.random.key(0), 200)
     counts = getattr(costs(archs), limit.removeprefix("max_"))
     config = dataclasses.replace(CONFIG, **{limit: int(np.median(counts))})
-    admits = limited_by_counting(space, costs, config).admits
+    admits = limited_to(space, costs, config).admits
     found = np.asarray(jax.vmap(admits)(jnp.asarray(archs)))
     most = getattr(config, limit)
     np.testing.assert_array_equal(found, counts <= (1 - 1e-6) * most)
