@@ -33,7 +33,7 @@ from benchmarks.measure import set_up, write_record
 from jaxntk.data.batches import standardize as standardize_images
 from jaxntk.data.images import load_images
 from jaxntk.errors import InputError
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, cell_model, init_variables
 from jaxntk.networks.nasbench201_plain import plain_logits, standardize
 from jaxntk.results import theme
 from jaxntk.runs.publish import write_figure
@@ -114,7 +114,7 @@ def measure(options: Options, console: Console) -> dict[str, Any]:
     archs = nasbench201.sample(jax.random.key(options.seed), options.cells)
     # Drawing the weights is the same program on both sides and not part of the comparison.
     params = init_variables(network, jax.random.key(0), x.shape[1:], x.dtype)["params"]
-    training = population_training(network, recipe, steps, x.shape[1:], x.dtype)
+    training = population_training(cell_model(network), recipe, steps, x.shape[1:], x.dtype)
 
     def together(arch: np.ndarray) -> tuple[Any, float]:
         states = training.init([0])

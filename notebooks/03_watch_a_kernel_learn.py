@@ -33,7 +33,7 @@ from jaxntk.data.digits201 import load_digits201
 from jaxntk.data.images import load_images
 from jaxntk.kernels.program import KernelSettings, compile_kernel
 from jaxntk.metrics import METRICS, dynamics
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, cell_model
 from jaxntk.spaces import nasbench201
 from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import named_recipe
@@ -66,7 +66,7 @@ recipe = named_recipe("lga", batch_size=64, augmentation="crop", pad=1)
 network = NasBench201(10, channels=8, cells_per_stage=1, batch_norm=BatchNormMode.FROZEN)
 EPOCHS = 5
 training = population_training(
-    network, recipe, EPOCHS * steps_of(len(x), recipe), x.shape[1:], x.dtype
+    cell_model(network), recipe, EPOCHS * steps_of(len(x), recipe), x.shape[1:], x.dtype
 )
 
 # %% [markdown]

@@ -8,9 +8,9 @@ normalisation has neither scale, bias nor running statistics, as in the network 
 scores (Mok et al., CVPR 2022); stem, residual blocks and the last normalisation have all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar, cast
 
 import flax.linen as nn
@@ -29,9 +29,8 @@ from jaxntk.networks.layers import (
     avg_pool_2x2,
     relu,
 )
+from jaxntk.networks.model import Model, Variables
 from jaxntk.networks.nasbench201_cell import Cell, without_dead_ends
-
-Variables = Mapping[str, Any]
 
 
 class BatchNormMode(StrEnum):
@@ -249,3 +248,30 @@ def _init_fn(
         return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
 
     return init
+
+
+def cell_model(network: NasBench201) -> Model:
+    """Returns the network as a model: it is trained by the statistics of each batch.
+
+    Args:
+        network: the network, in any batch-normalisation mode.
+
+    Returns:
+        The model. Cells keep no running statistics, so a trained one is tested with those of
+        training images, taken anew from its present weights.
+    """
+    training = network.clone(batch_norm=BatchNormMode.BATCH)
+    stored = network.clone(batch_norm=BatchNormMode.STORED)
+
+    def draw(seed: int, image: tuple[int, ...], dtype: jnp.dtype) -> dict[str, Any]:
+        return init_variables(network, jax.random.key(seed), image, dtype)
+
+    def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        out, updated = cast(tuple, training.apply(variables, x, arch, mutable=["batch_stats"]))
+        return out, updated["batch_stats"]
+
+    def tested(variables: Variables, x: Array, arch: Array) -> dict[str, Any]:
+        return {**variables, **batch_statistics(network, variables, x, arch)}
+
+    return Model(stored, partial(logits, stored), draw, forward, tested)

@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxntk.networks import autoformer, pit
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.drawing import leaf_by_leaf
+from jaxntk.networks.model import Model, Variables
 from jaxntk.networks.pit import PiT
 from jaxntk.spaces.pit import GENE_SIZES
 
@@ -87,3 +89,31 @@ def _init_fn(
         return variables["params"]
 
     return init
+
+
+def transformer_model(network: Transformer) -> Model:
+    """Returns a network as a model: it is trained, tested and scored as the same function.
+
+    Weights that an architecture does not use get no gradient; a recipe's weight decay shrinks them.
+
+    Args:
+        network: of a space, or of a class of one.
+
+    Returns:
+        The model, which keeps no statistics of a batch.
+    """
+
+    def draw(seed: int, image: tuple[int, ...], dtype: jnp.dtype) -> dict[str, Any]:
+        params = init_params(network, jax.random.key(seed), image, dtype)
+        return {"params": params, "batch_stats": {}}
+
+    def apply(variables: Variables, x: Array, arch: Array) -> Array:
+        return logits(network, variables["params"], x, arch)
+
+    def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
+        return logits(network, params, x, arch), batch_stats
+
+    def tested(variables: Variables, x: Array, arch: Array) -> dict[str, Any]:
+        return dict(variables)
+
+    return Model(network, apply, draw, forward, tested)

@@ -11,7 +11,8 @@ from jaxntk.data.batches import Batch, Standardization, make_batch, standardize
 from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.errors import InputError
 from jaxntk.kernels.program import IMAGE_MULTIPLE, KernelSettings
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.model import Model
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, cell_model
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import KernelConfig, ScoreConfig, validate_scoring
 
@@ -44,6 +45,11 @@ class Job:
             batch_norm=BatchNormMode(self.config.batch_norm),
             initializer=self.config.initializer,
         )
+
+    @property
+    def model(self) -> Model:
+        """The network as it is trained and tested."""
+        return cell_model(self.network)
 
     @property
     def settings(self) -> KernelSettings:

@@ -186,15 +186,15 @@ def _depth(layer: str) -> tuple[int, int, int]:
 
 
 def _networks(study: OverTraining) -> dict[str, Networks]:
-    config, network = study.config, study.job.network
+    config, model = study.config, study.job.model
     steps = config.epochs_of_schedule * study.steps_an_epoch
     shape, dtype = study.x_train.shape[1:], jnp.dtype(PARAMETERS[config.dtype])
-    made = (network, config.training, steps, shape, dtype)
+    made = (model, config.training, steps, shape, dtype)
     plain = population_training(*made, strategy=config.strategy)
     linear = linearized_training(*made, strategy=config.strategy)
     return {
-        "network": Networks(plain, make_evaluation(network, config.strategy)),
-        "linearized": Networks(linear, make_linearized_evaluation(network, config.strategy)),
+        "network": Networks(plain, make_evaluation(model, config.strategy)),
+        "linearized": Networks(linear, make_linearized_evaluation(model, config.strategy)),
     }
 
 

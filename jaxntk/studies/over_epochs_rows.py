@@ -222,9 +222,9 @@ def compile_programs(study: OverTraining, out: Path, console: Console) -> Progra
     Raises:
         InputError: a kernel does not fit into memory.
     """
-    config, network = study.config, study.job.network
+    config, model = study.config, study.job.model
     training = population_training(
-        network,
+        model,
         config.training,
         config.epochs_of_schedule * study.steps_an_epoch,
         study.x_train.shape[1:],
@@ -232,7 +232,7 @@ def compile_programs(study: OverTraining, out: Path, console: Console) -> Progra
         strategy=config.strategy,
     )
     kernels = {mode: _compiled(job, out, console) for mode, job in study.jobs.items()}
-    return Programs(training, make_evaluation(network, config.strategy), kernels)
+    return Programs(training, make_evaluation(model, config.strategy), kernels)
 
 
 def validation_accuracy(

@@ -182,7 +182,7 @@ def _begin(config: ExperimentConfig) -> tuple[Job, AccuracyFn, str]:
     validate(config)
     job = prepare(config)
     if config.truth == TRAIN:
-        accuracy = trained_accuracy(config, job.network, job.dataset)
+        accuracy = trained_accuracy(config, job.model, job.dataset)
     else:
         accuracy = table_accuracy(config)
     # Looks every cell up before anything is written: a table without one leaves nothing behind.

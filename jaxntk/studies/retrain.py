@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +26,7 @@ from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.memory import estimate_memory
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, batch_statistics
+from jaxntk.networks.model import Model
 from jaxntk.networks.precision import check_x64
 from jaxntk.results.training_plot import training_figure
 from jaxntk.runs import run_folder
@@ -36,12 +37,11 @@ from jaxntk.runs.rows import append_row, number_or_none
 from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
-from jaxntk.studies.retrain_network import Network, check_images, own_network, own_params
+from jaxntk.studies.retrain_network import check_images, own_model, own_params
 from jaxntk.studies.truth import find_table, table_look_up
 from jaxntk.training.checkpoints import latest_epoch, restore, save
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import Training, TrainState, population_training, steps_of
-from jaxntk.training.transformers import make_transformer_evaluation, transformer_training
 
 NAME = "retrain"
 FIGURE, TABLE = "training.png", "training.csv"
@@ -58,7 +58,7 @@ class Retraining:
 
     Args:
         config: the configuration.
-        network: of the architecture's own size.
+        model: the network of the architecture's own size.
         arch: its encoding for that network.
         dataset: the images, standardised.
         table_accuracy: what a benchmark says the architecture reads, in percent; None without one.
@@ -66,7 +66,7 @@ class Retraining:
     """
 
     config: RetrainConfig
-    network: Network
+    model: Model
     arch: Int[np.ndarray, " genes"]
     dataset: ImageDataset
     table_accuracy: float | None
@@ -110,15 +110,15 @@ def prepare(config: RetrainConfig) -> Retraining:
     if config.image_size is not None:
         loaded = shrunk(loaded, config.image_size)
     dataset, _ = standardize(loaded)
-    network, arch = own_network(config, dataset.num_classes)
+    model, arch = own_model(config, dataset.num_classes)
     accuracy = None
     if config.truth is not None:
         accuracy = _table_accuracy(config, config.truth)
     _ = steps_of(len(dataset.y_train), config.training)
-    check_images(config, network, arch, dataset.x_train.shape[1:])
+    check_images(config, model, arch, dataset.x_train.shape[1:])
     arrays = [getattr(dataset, f"{axis}_{split}") for split in _splits(dataset) for axis in "xy"]
     digest = run_folder.digest_of(dataset.x_train, dataset.y_train, *arrays)
-    return Retraining(config, network, arch, dataset, accuracy, digest)
+    return Retraining(config, model, arch, dataset, accuracy, digest)
 
 
 def _table_accuracy(config: RetrainConfig, truth: str) -> float:
@@ -188,7 +188,7 @@ def make_programs(study: Retraining) -> Programs:
     Returns:
         The programs.
     """
-    config, network, data = study.config, study.network, study.dataset
+    config, model, data = study.config, study.model, study.dataset
     dtype = jnp.dtype(config.dtype)
     x, y = jnp.asarray(data.x_train, dtype), jnp.asarray(data.y_train)
     steps = config.epochs * steps_of(len(x), config.training)
@@ -201,13 +201,8 @@ def make_programs(study: Retraining) -> Programs:
     }
     archs = jnp.asarray(study.arch, jnp.int32)[None]
     made = (config.training, steps, x.shape[1:], dtype)
-    if isinstance(network, NasBench201):
-        training, tested = population_training(network, *made), make_evaluation(network)
-        return Programs(
-            training, lambda states: tested(states, archs, x[:SEEN], splits), (x, y), archs
-        )
-    training, of_images = transformer_training(network, *made), make_transformer_evaluation(network)
-    return Programs(training, lambda states: of_images(states, archs, splits), (x, y), archs)
+    training, tested = population_training(model, *made), make_evaluation(model)
+    return Programs(training, lambda states: tested(states, archs, x[:SEEN], splits), (x, y), archs)
 
 
 def epoch_rows(
@@ -320,11 +315,11 @@ class Trained(NamedTuple):
 
     Args:
         network: the network; a cell's normalises by the statistics it was tested with.
-        variables: its Flax collections.
+        variables: its Flax collections; ``batch_stats`` is empty where it keeps no statistics.
         arch: the encoding it takes.
     """
 
-    network: Network
+    network: nn.Module
     variables: dict[str, Any]
     arch: Int[Array, " genes"]
 
@@ -357,11 +352,8 @@ def load_trained(
         cure = "train it first; without validation images there is no best, only the last"
         raise InputError("out", f"{out} without a state {which!r}", cure)
     variables = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), kept.state.variables)
-    arch, network = programs.archs[0], study.network
-    if not isinstance(network, NasBench201):
-        return Trained(network, {"params": variables["params"]}, arch)
-    seen = batch_statistics(network, variables, programs.images[0][:SEEN], arch)
-    return Trained(network.clone(batch_norm=BatchNormMode.STORED), variables | seen, arch)
+    arch, images = programs.archs[0], programs.images[0][:SEEN]
+    return Trained(study.model.network, study.model.tested(variables, images, arch), arch)
 
 
 def _splits(data: ImageDataset) -> tuple[str, ...]:

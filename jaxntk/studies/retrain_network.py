@@ -13,20 +13,18 @@ from jaxtyping import Int
 
 from jaxntk.data.images import ImageDataset
 from jaxntk.networks.autoformer import AutoFormer
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.model import Model
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, cell_model
 from jaxntk.networks.pit import PiT
 from jaxntk.networks.pit_classes import class_of
+from jaxntk.networks.vit import transformer_model
 from jaxntk.spaces import autoformer, pit
 from jaxntk.spaces.registry import AUTOFORMERS, NASBENCH201, PIT, SPACES
 from jaxntk.studies.job import check_image_shape
 from jaxntk.studies.retrain_config import RetrainConfig
 
-Network = NasBench201 | AutoFormer | PiT
 
-
-def own_network(
-    config: RetrainConfig, num_classes: int
-) -> tuple[Network, Int[np.ndarray, " genes"]]:
+def own_model(config: RetrainConfig, num_classes: int) -> tuple[Model, Int[np.ndarray, " genes"]]:
     """Makes the network of an architecture: its depth and width, blocks as its largest one.
 
     Args:
@@ -34,18 +32,19 @@ def own_network(
         num_classes: of the data.
 
     Returns:
-        The network, and the encoding it takes.
+        The network as a model, and the encoding it takes.
 
     Raises:
         InputError: not an architecture of the space.
     """
     if config.space == NASBENCH201:
         sizes = (num_classes, config.channels, config.cells_per_stage)
-        return NasBench201(*sizes, BatchNormMode.BATCH), SPACES[NASBENCH201].read(config.arch)
+        network = NasBench201(*sizes, BatchNormMode.BATCH)
+        return cell_model(network), SPACES[NASBENCH201].read(config.arch)
     if config.space == PIT:
         arch, patch = pit.from_string(config.arch), config.patch
         own = class_of(arch, len(pit.BASE_DIMS) * len(pit.HEADS) * len(pit.MLP_RATIOS))
-        return PiT(num_classes, own, patch, patch // 2), arch
+        return transformer_model(PiT(num_classes, own, patch, patch // 2)), arch
     space = AUTOFORMERS[config.space]
     sizes = autoformer.decode(autoformer.from_string(config.arch, space), space)
     small = replace(
@@ -55,7 +54,8 @@ def own_network(
         heads=tuple(sorted(set(sizes.heads))),
         mlp_ratios=tuple(sorted(set(sizes.mlp_ratios))),
     )
-    return AutoFormer(small, num_classes, config.patch), autoformer.encode(sizes, small)
+    network = AutoFormer(small, num_classes, config.patch)
+    return transformer_model(network), autoformer.encode(sizes, small)
 
 
 def own_params(config: RetrainConfig, data: ImageDataset) -> int | None:
@@ -79,7 +79,7 @@ def own_params(config: RetrainConfig, data: ImageDataset) -> int | None:
 
 def check_images(
     config: RetrainConfig,
-    network: Network,
+    model: Model,
     arch: Int[np.ndarray, " genes"],
     shape: tuple[int, ...],
 ) -> None:
@@ -87,7 +87,7 @@ def check_images(
 
     Args:
         config: names the space.
-        network: the network.
+        model: the network.
         arch: the encoding it takes.
         shape: height, width, channels.
 
@@ -98,4 +98,4 @@ def check_images(
         check_image_shape(config.data, shape)
         return
     x = jax.ShapeDtypeStruct((1, *shape), config.dtype)
-    jax.eval_shape(network.init, jax.random.key(0), x, jnp.asarray(arch))
+    jax.eval_shape(model.network.init, jax.random.key(0), x, jnp.asarray(arch))

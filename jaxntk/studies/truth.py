@@ -13,7 +13,7 @@ from jaxntk.data import digits201
 from jaxntk.data.images import ImageDataset
 from jaxntk.data.tables import TABLE_FILE, Truth, load_nasbench201
 from jaxntk.errors import InputError
-from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.networks.model import Model
 from jaxntk.runs.rows import append_row
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import TRAIN, TRUTH_SEED, ExperimentConfig
@@ -109,14 +109,12 @@ def find_table(folder: str | None, table: str | None) -> str | None:
     return table
 
 
-def trained_accuracy(
-    config: ExperimentConfig, network: NasBench201, dataset: ImageDataset
-) -> AccuracyFn:
+def trained_accuracy(config: ExperimentConfig, model: Model, dataset: ImageDataset) -> AccuracyFn:
     """Returns the function that trains a cell and tests it; it is compiled at its first call.
 
     Args:
         config: the recipe.
-        network: the network to train.
+        model: the network to train.
         dataset: standardised images.
 
     Returns:
@@ -142,8 +140,8 @@ def trained_accuracy(
         for array in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test)
     )
     steps = config.train_epochs * steps_of(len(x), recipe)
-    training = population_training(network, recipe, steps, x.shape[1:], x.dtype)
-    test = make_evaluation(network)
+    training = population_training(model, recipe, steps, x.shape[1:], x.dtype)
+    test = make_evaluation(model)
     first = TRUTH_SEED + config.train_seed
     seeds = range(first, first + config.train_repeats)
 

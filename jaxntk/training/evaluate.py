@@ -1,7 +1,7 @@
 """How many images a trained network classifies right, without test images helping one another.
 
-Cells keep no running statistics, so that a network is tested with the statistics of training
-images, which are taken anew from its present weights.
+A network that normalises by the batch is tested with the statistics of training images, which are
+taken anew from its present weights (``tested`` of its :class:`~jaxntk.networks.model.Model`).
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, batch_statistics, logits
+from jaxntk.networks.model import Model
 from jaxntk.training.population import Strategy, TrainState, over_population
 
 BLOCK = 512
@@ -19,19 +19,19 @@ BLOCK = 512
 
 
 def make_evaluation(
-    network: NasBench201, strategy: Strategy | str = "map", mesh: Mesh | None = None
+    model: Model, strategy: Strategy | str = "map", mesh: Mesh | None = None
 ) -> Callable[..., dict[str, Float[Array, " cells"]]]:
     """Returns the function that tests a population, compiled at its first call.
 
     Args:
-        network: the network, in any batch-normalisation mode.
+        model: the network.
         strategy: ``map`` or ``vmap``.
         mesh: devices in a row, each of which tests an equal part of the population; None for one.
 
     Returns:
-        ``(states, archs (cells, 6), x_seen, splits) -> {split: (cells,)}``: for each split, a pair
-        of images and labels, the fraction between 0 and 1 that is classified right with the batch
-        statistics of ``x_seen``, all of which are taken at once.
+        ``(states, archs (cells, genes), x_seen, splits) -> {split: (cells,)}``: for each split, a
+        pair of images and labels, the fraction between 0 and 1 that is classified right with the
+        batch statistics of ``x_seen``, all of which are taken at once.
 
     Raises:
         InputError: an unknown strategy.
@@ -40,11 +40,10 @@ def make_evaluation(
     def test(
         state: TrainState, arch: Array, x_seen: Array, splits: Mapping[str, tuple[Array, Array]]
     ) -> dict[str, Array]:
-        seen = state.variables | batch_statistics(network, state.variables, x_seen, arch)
-        stored = network.clone(batch_norm=BatchNormMode.STORED)
+        seen = model.tested(state.variables, x_seen, arch)
 
         def predict(x: Array) -> Array:
-            return logits(stored, seen, x, arch)
+            return model.logits(seen, x, arch)
 
         return {name: accuracy_of(predict, *split) for name, split in splits.items()}
 

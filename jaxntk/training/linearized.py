@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxntk.kernels.linearized import linearized
 from jaxntk.networks.forward_mode import forward_mode
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, logits
+from jaxntk.networks.model import Model
 from jaxntk.training.evaluate import accuracy_of
 from jaxntk.training.population import (
     Epoch,
@@ -28,7 +28,6 @@ from jaxntk.training.population import (
     Strategy,
     Training,
     TrainState,
-    batch_forward,
     over_population,
     population_training,
     train_one_epoch,
@@ -49,7 +48,7 @@ class LinearizedState(NamedTuple):
 
 
 def linearized_training(
-    network: NasBench201,
+    model: Model,
     recipe: Recipe,
     steps: int,
     image_shape: tuple[int, ...],
@@ -64,7 +63,7 @@ def linearized_training(
     those of the batch, and are linearised as everything else.
 
     Args:
-        network: the network.
+        model: the network.
         recipe: how it is trained.
         steps: of the whole training, for the schedule.
         image_shape: height, width, channels.
@@ -80,7 +79,7 @@ def linearized_training(
         InputError: an unknown strategy, or no step.
     """
     plain = population_training(
-        network, recipe, steps, image_shape, dtype, strategy=strategy, mesh=mesh
+        model, recipe, steps, image_shape, dtype, strategy=strategy, mesh=mesh
     )
 
     def init(seeds: Any) -> LinearizedState:
@@ -91,35 +90,36 @@ def linearized_training(
     def epoch(
         state: LinearizedState, arch: Array, x: Array, y: Array
     ) -> tuple[LinearizedState, Epoch]:
-        forward = linearized_forward(network, state.start)
+        forward = linearized_forward(model, state.start)
         trained, found = train_one_epoch(forward, recipe, steps)(state.trained, arch, x, y)
         return LinearizedState(trained, state.start), found
 
     return Training(init, over_population(epoch, strategy, mesh, donate=True))
 
 
-def linearized_forward(network: NasBench201, start: Any) -> Forward:
+def linearized_forward(model: Model, start: Any) -> Forward:
     """Returns the first-order Taylor expansion of a network as it is trained.
 
     Args:
-        network: the network, in any batch-normalisation mode.
+        model: the network.
         start: the parameters to expand about.
 
     Returns:
         ``(params, batch_stats, x, arch) -> (logits, batch_stats)``, logits affine in ``params``,
         the running statistics as they were.
     """
-    whole = batch_forward(network)
 
     def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
-        expanded = linearized(lambda params, x: whole(params, batch_stats, x, arch)[0], start)
+        expanded = linearized(
+            lambda params, x: model.forward(params, batch_stats, x, arch)[0], start
+        )
         return expanded(params, x), batch_stats
 
     return forward
 
 
 def make_linearized_evaluation(
-    network: NasBench201, strategy: Strategy | str = "map", mesh: Mesh | None = None
+    model: Model, strategy: Strategy | str = "map", mesh: Mesh | None = None
 ) -> Callable[..., dict[str, Float[Array, " cells"]]]:
     """Returns the function that tests a population of linearised networks.
 
@@ -127,20 +127,17 @@ def make_linearized_evaluation(
     it, statistics of ``x_seen`` included.
 
     Args:
-        network: the network, in any batch-normalisation mode.
+        model: the network.
         strategy: ``map`` or ``vmap``.
         mesh: devices in a row, each of which tests an equal part of the population; None for one.
 
     Returns:
-        ``(states, archs (cells, 6), x_seen, splits) -> {split: (cells,)}``, fractions classified
-        right; states are :class:`LinearizedState`.
+        ``(states, archs (cells, genes), x_seen, splits) -> {split: (cells,)}``, fractions
+        classified right; states are :class:`LinearizedState`.
 
     Raises:
         InputError: an unknown strategy.
     """
-    stored = network.clone(batch_norm=BatchNormMode.STORED)
-    # Not those of the frozen mode, which are constants to differentiation.
-    whole = batch_forward(network)
 
     def test(
         state: LinearizedState, arch: Array, x_seen: Array, splits: Mapping[str, tuple]
@@ -149,7 +146,8 @@ def make_linearized_evaluation(
         change = jax.tree.map(jnp.subtract, state.trained.params, start)
 
         def seen(params: Any) -> Any:
-            return whole(params, running, x_seen, arch)[1]
+            # Not those that it is tested with, which are constants to differentiation.
+            return model.forward(params, running, x_seen, arch)[1]
 
         # The statistics once for all blocks of images.
         with forward_mode():
@@ -157,7 +155,7 @@ def make_linearized_evaluation(
 
         def predict(x: Array) -> Array:
             def out(params: Any, statistics: Any) -> Array:
-                return logits(stored, {"params": params, "batch_stats": statistics}, x, arch)
+                return model.logits({"params": params, "batch_stats": statistics}, x, arch)
 
             with forward_mode():
                 at_start, moved_by = jax.jvp(out, (start, statistics), (change, moved))

@@ -11,7 +11,7 @@ epoch and goes on from its state gives the same numbers.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxntk.errors import InputError, check_choice
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.networks.model import Model
 from jaxntk.training.augment import augment
 from jaxntk.training.recipe import Recipe, make_optimizer
 
@@ -106,7 +106,7 @@ class Training(NamedTuple):
 
 
 def population_training(
-    network: NasBench201,
+    model: Model,
     recipe: Recipe,
     steps: int,
     image_shape: tuple[int, ...],
@@ -121,7 +121,8 @@ def population_training(
     the epoch anew.
 
     Args:
-        network: the network; while it is trained it normalises by the batch.
+        model: the network that a seed gives is the one that is scored with that seed at
+            initialisation.
         recipe: how it is trained.
         steps: of the whole training, for the schedule.
         image_shape: height, width, channels.
@@ -133,47 +134,14 @@ def population_training(
         The pair of functions.
 
     Raises:
-        InputError: an unknown strategy, or no step.
-    """
-
-    def draw(seed: int) -> Any:
-        return init_variables(network, jax.random.key(seed), image_shape, dtype)
-
-    return make_training(draw, batch_forward(network), recipe, steps, strategy=strategy, mesh=mesh)
-
-
-def make_training(
-    draw: Callable[[int], Any],
-    forward: Forward,
-    recipe: Recipe,
-    steps: int,
-    *,
-    strategy: Strategy | str = "map",
-    mesh: Mesh | None = None,
-) -> Training:
-    """Returns the functions that train a population of any network whose architecture is an input.
-
-    Args:
-        draw: ``seed -> {"params", "batch_stats"}``, the network that is scored with that seed at
-            initialisation.
-        forward: the network as it is trained.
-        recipe: how it is trained.
-        steps: of the whole training, for the schedule.
-        strategy: ``map`` or ``vmap``.
-        mesh: devices in a row, each of which trains an equal part of the population; None for one.
-
-    Returns:
-        The pair of functions.
-
-    Raises:
-        InputError: an unknown strategy, or no step.
+        InputError: an unknown strategy, no step, or images that do not fit the network.
     """
     optimizer = make_optimizer(recipe, steps)
 
     def init(seeds: Sequence[int] | Int[np.ndarray, " cells"]) -> TrainState:
         # One draw a seed, by the program that scoring compiles as well.
         distinct, index = np.unique(np.asarray(seeds, np.int32), return_inverse=True)
-        drawn = [draw(int(seed)) for seed in distinct]
+        drawn = [model.draw(int(seed), image_shape, dtype) for seed in distinct]
         variables: Any = jax.tree.map(lambda *leaves: jnp.stack(leaves)[index], *drawn)
         params = variables["params"]
         state = jax.vmap(optimizer.init)(params)
@@ -182,7 +150,7 @@ def make_training(
             params, variables["batch_stats"], state, jnp.asarray(distinct[index]), epoch
         )
 
-    epoch = train_one_epoch(forward, recipe, steps)
+    epoch = train_one_epoch(model.forward, recipe, steps)
     return Training(init, over_population(epoch, strategy, mesh, donate=True))
 
 
@@ -224,32 +192,13 @@ def over_population(
     return lambda states, archs, *shared: compiled(states, archs, shared)
 
 
-def batch_forward(network: NasBench201) -> Forward:
-    """Returns the network as it is trained: normalised by the batch.
-
-    Args:
-        network: the network, in any batch-normalisation mode.
-
-    Returns:
-        The function.
-    """
-    training = network.clone(batch_norm=BatchNormMode.BATCH)
-
-    def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        out, updated = cast(tuple, training.apply(variables, x, arch, mutable=["batch_stats"]))
-        return out, updated["batch_stats"]
-
-    return forward
-
-
 def train_one_epoch(
     forward: Forward, recipe: Recipe, steps: int
 ) -> Callable[..., tuple[TrainState, Epoch]]:
     """Returns the pure function that trains one architecture for one epoch.
 
     Args:
-        forward: the network, such as :func:`batch_forward` gives it.
+        forward: the network as it is trained, such as that of a model.
         recipe: how it is trained.
         steps: of the whole training, for the schedule.
 

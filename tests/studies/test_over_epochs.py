@@ -111,7 +111,7 @@ def test_two_seeds_and_two_modes_are_kept_apart(tmp_path):
     }
     study = prepare(config)
     training = population_training(
-        study.job.network, config.training, 2, (8, 8, 1), jnp.dtype("float32")
+        study.job.model, config.training, 2, (8, 8, 1), jnp.dtype("float32")
     )
     states = training.init([0, 1])
     archs = jnp.asarray(np.repeat(study.job.archs[:1], 2, axis=0), jnp.int32)
@@ -128,7 +128,7 @@ def test_two_seeds_and_two_modes_are_kept_apart(tmp_path):
 def test_metrics_are_those_of_a_network_trained_by_hand(whole):
     study, rows = prepare(CONFIG), rows_of(whole)
     job, archs = study.job, jnp.asarray(study.job.archs[:1], jnp.int32)
-    training = population_training(job.network, CONFIG.training, 4, (8, 8, 1), jnp.dtype("float32"))
+    training = population_training(job.model, CONFIG.training, 4, (8, 8, 1), jnp.dtype("float32"))
     states = training.init([0])
     kernel = compile_kernel(job.network, job.settings, job.batch.x)
     for epoch in range(3):

@@ -18,7 +18,7 @@ from jaxntk.spaces import autoformer, nasbench201, pit
 from jaxntk.studies import retrain
 from jaxntk.studies.retrain import RETRAIN, load_trained, prepare
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
-from jaxntk.studies.retrain_network import own_network, own_params
+from jaxntk.studies.retrain_network import own_model, own_params
 from tests.shared_programs import shared_programs
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -204,8 +204,8 @@ def test_a_pit_of_its_own_size_has_its_own_widths():
     config = dataclasses.replace(VIT, space="pit", arch=text, patch_size=2)
     study = prepare(config)
     sizes = pit.decode(pit.from_string(text))
-    assert study.network.shape.widths == sizes.widths
-    assert (study.network.patch_size, study.network.stride) == (2, 1)
+    assert study.model.network.shape.widths == sizes.widths
+    assert (study.model.network.patch_size, study.model.network.stride) == (2, 1)
     assert own_params(config, study.dataset) is None
 
 
@@ -217,7 +217,7 @@ def test_a_small_transformer_stands_beside_its_table():
         VIT, space="digits-vit", arch=text, data="digits", truth="digits_vit/test", epochs=1
     )
     study = prepare(config)
-    assert study.network.patch_size == 2
+    assert study.model.network.patch_size == 2
     assert study.table_accuracy == table.accuracy(arch[None], "test")[0]
     for changes, words in [
         ({"patch_size": 4}, "truth: got digits_vit/test for other images or patches"),
@@ -254,7 +254,8 @@ def test_a_table_of_networks_of_another_size_is_named(truth, channels, cells_per
 
 
 def test_the_network_of_a_cell_is_the_benchmarks(whole):
-    network, arch = own_network(CELL, 10)
+    model, arch = own_model(CELL, 10)
+    network = model.network
     assert (network.num_classes, network.channels, network.cells_per_stage) == (10, 2, 1)
     np.testing.assert_array_equal(arch, nasbench201.read("421211"))
 

@@ -26,7 +26,7 @@ CONFIG = ExperimentConfig(
 
 def accuracy(config):
     job = prepare(config)
-    return truth.trained_accuracy(config, job.network, job.dataset)
+    return truth.trained_accuracy(config, job.model, job.dataset)
 
 
 def test_no_training_begins_from_weights_that_are_scored(monkeypatch):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxntk.errors import InputError
+from jaxntk.networks.nasbench201 import cell_model
 from jaxntk.training.checkpoints import restore, save
 from jaxntk.training.population import population_training
 from jaxntk.training.recipe import Recipe
@@ -16,7 +17,7 @@ ABOUT = {"recipe": "lga", "seeds": [0, 1], "learning_rate": 0.025}
 @pytest.fixture(scope="module")
 def states():
     net = tiny.network(cells_per_stage=1)
-    training = population_training(net, Recipe(), 3, (8, 8, 3), jnp.dtype("float64"))
+    training = population_training(cell_model(net), Recipe(), 3, (8, 8, 3), jnp.dtype("float64"))
     return training.init([0, 1])
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxntk.networks.nasbench201 import cell_model
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.training import evaluate
 from jaxntk.training.population import TrainState, population_training
@@ -53,7 +54,7 @@ def test_accuracy_is_that_of_single_images(net, drawn, arch, block, monkeypatch)
     x_seen, x = tiny.images(), tiny.images((7, 8, 8, 3), seed=1)
     predicted = plain_predictions(drawn, arch, x_seen, x)
     wrong = (predicted + np.array([0, 1, 0, 0, 1, 0, 0])) % tiny.NUM_CLASSES
-    test = evaluate.make_evaluation(net)
+    test = evaluate.make_evaluation(cell_model(net))
     for labels, right in ((predicted, 7), (wrong, 5)):
         found = of_one(test, drawn, arch, x_seen, x, labels)
         assert found == pytest.approx(right / 7, rel=1e-12)
@@ -61,12 +62,14 @@ def test_accuracy_is_that_of_single_images(net, drawn, arch, block, monkeypatch)
 
 @pytest.mark.parametrize("strategy", ["map", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_a_population_is_tested_cell_by_cell(net, strategy):
-    training = population_training(net, Recipe(), 1, (8, 8, 3), jnp.dtype("float64"))
+    training = population_training(cell_model(net), Recipe(), 1, (8, 8, 3), jnp.dtype("float64"))
     states = training.init([0, 1, 2])
     x_seen, x = jnp.asarray(tiny.images()), jnp.asarray(tiny.images((6, 8, 8, 3), seed=1))
     y = jnp.arange(6, dtype=jnp.int32) % tiny.NUM_CLASSES
     splits = {"valid": (x[:3], y[:3]), "test": (x[3:], y[3:])}
-    found = evaluate.make_evaluation(net, strategy)(states, jnp.asarray(CELLS), x_seen, splits)
+    found = evaluate.make_evaluation(cell_model(net), strategy)(
+        states, jnp.asarray(CELLS), x_seen, splits
+    )
     assert set(found) == {"valid", "test"}
     for index, arch in enumerate(CELLS):
         variables = jax.tree.map(lambda leaf, index=index: leaf[index], states.variables)
@@ -80,4 +83,6 @@ def test_logits_that_are_not_finite_predict_nothing(net, drawn):
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, drawn)
     x = tiny.images()
     labels = np.zeros(len(x))
-    assert of_one(evaluate.make_evaluation(net), broken, tiny.ALL_OPS, x, x, labels) == 0.0
+    assert (
+        of_one(evaluate.make_evaluation(cell_model(net)), broken, tiny.ALL_OPS, x, x, labels) == 0.0
+    )

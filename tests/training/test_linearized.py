@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxntk.networks.nasbench201 import init_variables
+from jaxntk.networks.nasbench201 import cell_model, init_variables
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.training.augment import augment
 from jaxntk.training.linearized import (
@@ -37,7 +37,7 @@ def data():
 
 
 def made(net, fn):
-    return fn(net, RECIPE, STEPS, SHAPE, jnp.dtype("float64"))
+    return fn(cell_model(net), RECIPE, STEPS, SHAPE, jnp.dtype("float64"))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_accuracy_is_that_of_the_expansion_image_by_image(net, trained, plain):
             "right": (x, jnp.asarray(predicted, jnp.int32)),
             "but one": (x, jnp.asarray(wrong, jnp.int32)),
         }
-        found = make_linearized_evaluation(net)(
+        found = make_linearized_evaluation(cell_model(net))(
             state, jnp.asarray(CELLS[index : index + 1]), x_seen, splits
         )
         assert float(found["right"][0]) == 1.0

@@ -13,7 +13,7 @@ import pytest
 from jax.sharding import Mesh
 
 from jaxntk.errors import InputError
-from jaxntk.networks.nasbench201 import init_variables
+from jaxntk.networks.nasbench201 import cell_model, init_variables
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.training import population
 from jaxntk.training.augment import augment
@@ -44,7 +44,9 @@ def data():
 
 
 def made(net, recipe=RECIPE, strategy="map", steps=STEPS):
-    return population_training(net, recipe, steps, SHAPE, jnp.dtype("float64"), strategy=strategy)
+    return population_training(
+        cell_model(net), recipe, steps, SHAPE, jnp.dtype("float64"), strategy=strategy
+    )
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +186,9 @@ def test_a_row_of_devices_gives_the_same_numbers(net, training, data):
     """One device here; four below."""
     mesh = Mesh(jax.devices()[: len(CELLS)], ("cells",))
     assert mesh.size == int(os.environ.get("JAX_NUM_CPU_DEVICES", "1"))
-    sharded = population_training(net, RECIPE, STEPS, SHAPE, jnp.dtype("float64"), mesh=mesh)
+    sharded = population_training(
+        cell_model(net), RECIPE, STEPS, SHAPE, jnp.dtype("float64"), mesh=mesh
+    )
     archs = jnp.asarray(CELLS)
     one, row = training.epoch(training.init(SEEDS), archs, *data)
     other, other_row = sharded.epoch(sharded.init(SEEDS), archs, *data)

@@ -7,15 +7,16 @@ import optax
 import pytest
 
 from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.vit import transformer_model
 from jaxntk.networks.vit_plain import own_params, plain_logits
 from jaxntk.spaces.autoformer import Choices, decode, from_string
-from jaxntk.training.population import batches, epoch_keys
+from jaxntk.training.evaluate import make_evaluation
+from jaxntk.training.population import batches, epoch_keys, population_training
 from jaxntk.training.recipe import Recipe, make_optimizer
-from jaxntk.training.transformers import make_transformer_evaluation, transformer_training
 from tests.networks import tiny
 
 SPACE = Choices((6, 12), (1, 2), (2, 3), (2.0,), head_dim=None)
-NET = AutoFormer(SPACE, tiny.NUM_CLASSES, patch_size=4)
+MODEL = transformer_model(AutoFormer(SPACE, tiny.NUM_CLASSES, patch_size=4))
 TEXTS = ("6:3x2", "12:2x2,3x2")
 ARCHS = np.stack([from_string(text, SPACE) for text in TEXTS])
 SEEDS, NUM, EPOCHS = [0, 1], 12, 3
@@ -37,7 +38,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def training():
-    return transformer_training(NET, RECIPE, STEPS, (8, 8, 3), jnp.dtype("float64"))
+    return population_training(MODEL, RECIPE, STEPS, (8, 8, 3), jnp.dtype("float64"))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,8 @@ def test_weights_are_those_of_the_plain_networks(training, trained, data):
 def test_accuracy_is_that_of_single_images(trained, data):
     states, _ = trained
     x, y = data
-    tested = make_transformer_evaluation(NET)(states, jnp.asarray(ARCHS), {"valid": (x[:7], y[:7])})
+    splits = {"valid": (x[:7], y[:7])}
+    tested = make_evaluation(MODEL)(states, jnp.asarray(ARCHS), x, splits)
     for at, text in enumerate(TEXTS):
         sizes = decode(from_string(text, SPACE), SPACE)
         own = own_params(jax.tree.map(lambda leaf, at=at: leaf[at], states.params), sizes, SPACE)
@@ -101,8 +103,8 @@ def test_accuracy_is_that_of_single_images(trained, data):
 
 def test_vmap_gives_the_same_numbers(trained, data):
     states, found = trained
-    other = transformer_training(
-        NET, RECIPE, STEPS, (8, 8, 3), jnp.dtype("float64"), strategy="vmap"
+    other = population_training(
+        MODEL, RECIPE, STEPS, (8, 8, 3), jnp.dtype("float64"), strategy="vmap"
     )
     again = other.init(SEEDS)
     for _ in range(EPOCHS):

@@ -20,7 +20,7 @@ from jaxtyping import Int
 from jaxntk.data.batches import standardize
 from jaxntk.data.digits201 import NETWORK, table_arrays
 from jaxntk.data.images import load_images
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, cell_model
 from jaxntk.runs.rows import archive, write_bytes_atomic
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import TRUTH_SEED
@@ -100,12 +100,13 @@ def _programs(channels: int, epochs: int) -> Programs:
     arrays = {"valid": (dataset.x_valid, dataset.y_valid), "test": (dataset.x_test, dataset.y_test)}
     splits = jax.tree.map(jnp.asarray, arrays)
     network = NasBench201(dataset.num_classes, channels, CELLS_PER_STAGE, BatchNormMode.BATCH)
+    model = cell_model(network)
     steps = epochs * steps_of(len(x), RECIPE)
-    test = make_evaluation(network)
+    test = make_evaluation(model)
     return Programs(
         (x, y),
         splits,
-        population_training(network, RECIPE, steps, x.shape[1:], x.dtype),
+        population_training(model, RECIPE, steps, x.shape[1:], x.dtype),
         lambda states, archs: test(states, archs, x[:SEEN], splits),
         lambda names: jnp.asarray([nasbench201.parse_ops(name) for name in names], jnp.int32),
     )

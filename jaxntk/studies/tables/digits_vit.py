@@ -19,13 +19,14 @@ from jaxntk.data.digits_vit import NETWORK, NUM_VALID, SPACE, architectures, tab
 from jaxntk.data.images import load_images
 from jaxntk.data.reduced import with_validation
 from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.vit import transformer_model
 from jaxntk.runs.rows import archive, write_bytes_atomic
 from jaxntk.spaces import autoformer
 from jaxntk.studies.config import TRUTH_SEED
 from jaxntk.studies.tables.make import Benchmark, Programs, Task, complete, trained_rows
-from jaxntk.training.population import steps_of
+from jaxntk.training.evaluate import make_evaluation
+from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import Recipe
-from jaxntk.training.transformers import make_transformer_evaluation, transformer_training
 
 EPOCHS = 30
 RECIPE = Recipe(
@@ -72,14 +73,14 @@ def _programs(epochs: int) -> Programs:
     x, y = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     arrays = {"valid": (dataset.x_valid, dataset.y_valid), "test": (dataset.x_test, dataset.y_test)}
     splits = jax.tree.map(jnp.asarray, arrays)
-    network = AutoFormer(SPACE, dataset.num_classes, NETWORK["patch_size"])
+    model = transformer_model(AutoFormer(SPACE, dataset.num_classes, NETWORK["patch_size"]))
     steps = epochs * steps_of(len(x), RECIPE)
-    test = make_transformer_evaluation(network)
+    test = make_evaluation(model)
     return Programs(
         (x, y),
         splits,
-        transformer_training(network, RECIPE, steps, x.shape[1:], x.dtype),
-        lambda states, archs: test(states, archs, splits),
+        population_training(model, RECIPE, steps, x.shape[1:], x.dtype),
+        lambda states, archs: test(states, archs, x[:0], splits),
         lambda names: jnp.asarray(
             [autoformer.from_string(name, SPACE) for name in names], jnp.int32
         ),
