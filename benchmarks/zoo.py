@@ -28,12 +28,18 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import compile_call, run_seconds, set_up, write_record
+from benchmarks.measure import Measured, compile_call, run_seconds, set_up, write_record
 from jaxntk.errors import InputError
 from jaxntk.kernels.arguments import Method, examples_of
 from jaxntk.kernels.empirical import empirical_ntk
+from jaxntk.kernels.memory import host_memory
 from jaxntk.results import theme
+<<<<<<< HEAD
 from jaxntk.runs.publish import write_figure
+=======
+from jaxntk.runs.publish import write_figure
+from jaxntk.results.text import size
+>>>>>>> main
 
 PROGRAM = "python -m benchmarks.zoo"
 METHODS: tuple[Method, ...] = (
@@ -103,19 +109,25 @@ def main(arguments: list[str] | None = None) -> int:
         for outputs in options.outputs:
             rows.append({"model": name, **time_model(model, outputs, options)})
             console.print(f"{name}, {outputs}: {summary_of(rows[-1])}")
+            # After each, as a run takes half an hour.
+            summary = summary_over(rows)
+            write_record(options.out, PROGRAM, options, rows=rows, summary=summary)
+    write_figure(options.out.with_suffix(".png"), figure(rows))
+    console.print(result_table(rows))
+    console.print(summary_over(rows))
+    return 0 if all(row["relative_error"] <= TOLERANCE for row in rows) else DIFFERS
+
+
+def summary_over(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns how ``auto`` did over all cases: its worst, its median, and how often it won."""
     ratios = [best_other(row) / row["seconds"]["auto"] for row in rows]
-    summary = {
+    return {
         "cases": len(rows),
         "auto_slower_worst": 1 / min(ratios),
         "auto_faster_median": float(np.median(ratios)),
         "share_no_slower": float(np.mean([1 / ratio <= NO_SLOWER for ratio in ratios])),
         "share_faster": float(np.mean([ratio >= FASTER for ratio in ratios])),
     }
-    write_record(options.out, PROGRAM, options, rows=rows, summary=summary)
-    write_figure(options.out.with_suffix(".png"), figure(rows))
-    console.print(result_table(rows))
-    console.print(summary)
-    return 0 if all(row["relative_error"] <= TOLERANCE for row in rows) else DIFFERS
 
 
 def load_zoo() -> tuple[dict[str, Callable[[], Any]], tuple[str, ...]]:
@@ -172,7 +184,7 @@ def time_model(model: Any, outputs: str, options: Options) -> dict[str, Any]:
     for method in options.methods:
         kernel = partial(empirical_ntk, model.apply_fn, outputs=outputs, method=method, state=state)
         try:
-            measured[method] = compile_call(kernel, params, x)
+            measured[method] = fitting(compile_call(kernel, params, x))
         except InputError as error:
             refused[method] = str(error)
     kernels, first = {}, {}
@@ -196,6 +208,25 @@ def time_model(model: Any, outputs: str, options: Options) -> dict[str, Any]:
             max(np.abs(k - wanted).max() for k in kernels.values()) / np.abs(wanted).max()
         ),
     }
+
+
+def fitting(measured: Measured) -> Measured:
+    """Returns a compiled call, if the machine has the memory that it needs.
+
+    Args:
+        measured: the call, not yet made.
+
+    Returns:
+        The same.
+
+    Raises:
+        InputError: it needs more than is free.
+    """
+    free = host_memory()
+    if measured.memory_bytes and free and measured.memory_bytes > free:
+        got = f"{size(measured.memory_bytes)} where {size(free)} are free"
+        raise InputError("memory", got, "give fewer examples")
+    return measured
 
 
 def best_other(row: dict[str, Any]) -> float:
