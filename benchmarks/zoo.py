@@ -34,12 +34,8 @@ from jaxntk.kernels.arguments import Method, examples_of
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.memory import host_memory
 from jaxntk.results import theme
-<<<<<<< HEAD
-from jaxntk.runs.publish import write_figure
-=======
-from jaxntk.runs.publish import write_figure
 from jaxntk.results.text import size
->>>>>>> main
+from jaxntk.runs.publish import write_figure
 
 PROGRAM = "python -m benchmarks.zoo"
 METHODS: tuple[Method, ...] = (
