@@ -83,7 +83,8 @@ class CorrelateOptions:
     out: tyro.conf.Positional[Path]
     """Folder of the run."""
     truth: str
-    """"own" for the run's own accuracies, or a column such as cifar10/test/200."""
+    """own for the run's own accuracies, a column such as cifar10/test/200, or a CSV file with
+    columns arch and accuracy."""
     table: str | None = None
     """The benchmark table; by default where the environment variable JAXNTK_DATA points."""
     json: Path | None = None

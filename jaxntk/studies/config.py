@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal
 
-from jaxntk.data import digits201
-from jaxntk.data.tables import Truth
+from jaxntk.data.truths import check_truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
 from jaxntk.networks.initializers import initialization
@@ -87,7 +86,8 @@ class ExperimentConfig(ScoreConfig):
     """Score NAS-Bench-201 cells at initialisation and hold every ranking against a ground truth."""
 
     truth: str
-    """Ground truth: train, digits201/test, or a column of NAS-Bench-201 like cifar10/test/200."""
+    """Ground truth: train, digits201/test, a column of NAS-Bench-201 such as cifar10/test/200, or a
+    CSV file with columns arch and accuracy (FILE.csv:COLUMN for another column)."""
     table: str | None = None
     """The benchmark table nasbench201.csv.gz; by default looked for in data_dir."""
     train_epochs: int = 2
@@ -155,8 +155,8 @@ def validate(config: ExperimentConfig) -> None:
             raise InputError("archs", "1 cell", "a ranking needs at least 2")
     else:
         check_at_least("num_archs", config.num_archs, 2)
-    if config.truth not in (TRAIN, *digits201.TRUTHS):
-        Truth.parse(config.truth)
+    if config.truth != TRAIN:
+        check_truth("truth", config.truth, SPACES[NASBENCH201])
     for name in ("train_epochs", "train_repeats"):
         check_at_least(name, getattr(config, name), 1)
     check_at_least("train_batch_size", config.train_batch_size, 2)

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxntk.data.truths import find_table, table_look_up
 from jaxntk.errors import InputError
 from jaxntk.runs import run_folder
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.config import ExperimentConfig, validate
 from jaxntk.studies.summarize import correlations, describe_truth
-from jaxntk.studies.truth import find_table, table_look_up
 
 OWN = "own"
 
@@ -47,7 +48,8 @@ def correlate_run(out: Path, truth: str, table: str | None) -> dict[str, Any]:
         source = known[(next(iter(complete)),)]["source"]
     else:
         archs = np.stack([nasbench201.parse_ops(ops) for ops in complete])
-        look_up = table_look_up(truth, find_table(config.data_dir, table or config.table))
+        found = find_table(config.data_dir, table or config.table)
+        look_up = table_look_up(truth, SPACES[NASBENCH201], found)
         accuracies, source = look_up(archs), truth
     return {
         "experiment": record.experiment,

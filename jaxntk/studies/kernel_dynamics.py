@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from rich.console import Console
 
 from jaxntk.data.images import load_images
+from jaxntk.data.truths import find_table, table_look_up
 from jaxntk.kernels.program import ACTIVATIONS, PARAMETERS, exact_zero, layer_kernel_fn
 from jaxntk.metrics import METRICS, Score, dynamics
 from jaxntk.results.kernel_dynamics_plot import kernel_dynamics_figure
@@ -28,6 +29,7 @@ from jaxntk.runs.publish import Publication
 from jaxntk.runs.rows import append_row, number_or_none
 from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.job import Job
 from jaxntk.studies.kernel_dynamics_config import (
     KernelDynamicsConfig,
@@ -36,7 +38,6 @@ from jaxntk.studies.kernel_dynamics_config import (
 )
 from jaxntk.studies.over_epochs import make_study
 from jaxntk.studies.over_epochs_rows import SEEN, OverTraining
-from jaxntk.studies.truth import find_table, table_look_up
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.linearized import linearized_training, make_linearized_evaluation
 from jaxntk.training.population import Training, population_training
@@ -281,7 +282,9 @@ def prepare(config: KernelDynamicsConfig) -> OverTraining:
     """
     validate_dynamics(config)
     images = load_images(config.data, data_dir=config.data_dir)
-    look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
+    look_up = table_look_up(
+        config.truth, SPACES[NASBENCH201], find_table(config.data_dir, config.table)
+    )
     return make_study(with_cells(config, look_up), images, look_up)
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jaxntk.data.truths import TableLookUp
 from jaxntk.errors import InputError
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_training
-from jaxntk.studies.truth import TableLookUp
 
 
 @dataclass(frozen=True, kw_only=True)

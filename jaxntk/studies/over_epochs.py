@@ -11,6 +11,7 @@ from rich.console import Console
 from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
+from jaxntk.data.truths import TableLookUp, find_table, table_look_up
 from jaxntk.kernels.program import ACTIVATIONS
 from jaxntk.results.over_epochs_plot import over_epochs_figure
 from jaxntk.results.over_epochs_table import flat_entries, terminal_table
@@ -18,12 +19,12 @@ from jaxntk.runs import run_folder
 from jaxntk.runs.publish import Publication
 from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.job import Job, check_image_shape, population
 from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_over_epochs
 from jaxntk.studies.over_epochs_rows import KEYS, OverTraining, compute_missing
 from jaxntk.studies.over_epochs_summary import over_epochs_entries, verdict
 from jaxntk.studies.summarize import describe_truth
-from jaxntk.studies.truth import TableLookUp, find_table, table_look_up
 
 FIGURE, TABLE = "over_epochs.png", "over_epochs.csv"
 NAME = "over_epochs"
@@ -44,7 +45,9 @@ def prepare(config: OverEpochsConfig) -> OverTraining:
     """
     validate_over_epochs(config)
     images = load_images(config.data, data_dir=config.data_dir)
-    look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
+    look_up = table_look_up(
+        config.truth, SPACES[NASBENCH201], find_table(config.data_dir, config.table)
+    )
     return make_study(config, images, look_up)
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from jaxntk.data import digits201
-from jaxntk.data.tables import Truth
+from jaxntk.data.truths import check_truth
 from jaxntk.errors import InputError, check_choice
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.config import KernelConfig, ScoreConfig, check_seed, validate_scoring
 from jaxntk.training.population import Strategy
 from jaxntk.training.recipe import RECIPES, Recipe, named_recipe
@@ -31,7 +31,8 @@ class OverEpochsConfig(KernelConfig):
     """Train NAS-Bench-201 cells for a few epochs and score them on the way."""
 
     truth: str
-    """Ground truth: digits201/test, or a column of NAS-Bench-201 such as cifar10/test/200."""
+    """Ground truth: digits201/test, a column of NAS-Bench-201 such as cifar10/test/200, or a CSV
+    file with columns arch and accuracy (FILE.csv:COLUMN for another column)."""
     num_images: int = 256
     """Images the kernel is computed on; the paper takes the first 256 test images."""
     batch: Literal["balanced", "first"] = "first"
@@ -128,8 +129,7 @@ def validate_training(config: OverEpochsConfig) -> None:
     validate_scoring(config)
     if config.dtype == "mixed":
         raise InputError("dtype", config.dtype, "train in float32 or float64")
-    if config.truth not in digits201.TRUTHS:
-        Truth.parse(config.truth)
+    check_truth("truth", config.truth, SPACES[NASBENCH201])
     check_choice("recipe", config.recipe, tuple(RECIPES))
     check_choice("strategy", config.strategy, get_args(Strategy))
     for each in config.batch_norms:

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from jaxntk.data import digits201, tables
 from jaxntk.data.batches import standardize
-from jaxntk.data.digits_vit import load_digits_vit
 from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
+from jaxntk.data.truths import find_table, is_file, table_look_up
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.memory import estimate_memory
 from jaxntk.networks.model import Model
@@ -38,7 +38,6 @@ from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
 from jaxntk.studies.retrain_network import check_images, own_model, own_params
-from jaxntk.studies.truth import find_table, table_look_up
 from jaxntk.training.checkpoints import latest_epoch, restore, save
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import Training, TrainState, population_training, steps_of
@@ -123,10 +122,8 @@ def prepare(config: RetrainConfig) -> Retraining:
 
 def _table_accuracy(config: RetrainConfig, truth: str) -> float:
     """Looks an architecture up by the encoding of its space, which need not be its network's."""
-    arch = SPACES[config.space].read(config.arch)
-    if config.space == NASBENCH201:
-        return float(table_look_up(truth, find_table(config.data_dir, config.table))(arch[None])[0])
-    return float(load_digits_vit().accuracy(arch[None], truth.split("/")[1])[0])
+    space, table = SPACES[config.space], find_table(config.data_dir, config.table)
+    return float(table_look_up(truth, space, table)(space.read(config.arch)[None])[0])
 
 
 def compute(study: Retraining, out: Path, console: Console) -> None:
@@ -272,7 +269,7 @@ def summarize(study: Retraining, rows: Rows, console: Console) -> dict[str, Any]
 
 def _other_network(config: RetrainConfig) -> str | None:
     """Says what networks a table of cells holds, where they are of another size than this one."""
-    if config.truth is None or config.space != NASBENCH201:
+    if config.truth is None or config.space != NASBENCH201 or is_file(config.truth):
         return None
     table = digits201.NETWORK if config.truth in digits201.TRUTHS else tables.NETWORK
     sizes = {name: table[name] for name in ("channels", "cells_per_stage")}

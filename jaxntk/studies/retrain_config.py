@@ -3,9 +3,9 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from jaxntk.data import digits201, digits_vit
+from jaxntk.data import digits_vit
 from jaxntk.data.digits_vit import NETWORK
-from jaxntk.data.tables import Truth
+from jaxntk.data.truths import check_truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.runs.config import Config
 from jaxntk.spaces.registry import DIGITS_VIT, NASBENCH201, PIT, SPACES
@@ -59,7 +59,8 @@ class RetrainConfig(Config):
     """float32 or float64."""
     truth: str | None = None
     """Accuracy in a benchmark table to hold the result against: of cells digits201/test or such as
-    cifar10/test/200, in the space digits-vit digits_vit/test."""
+    cifar10/test/200, in the space digits-vit digits_vit/test, of any space a CSV file with columns
+    arch and accuracy."""
     table: str | None = None
     """NAS-Bench-201's table; by default looked for in data_dir."""
 
@@ -111,13 +112,8 @@ def _check_truth(config: RetrainConfig, truth: str) -> None:
     Raises:
         InputError: it is a table of other networks, or not one at all.
     """
-    if config.space == NASBENCH201:
-        if truth not in digits201.TRUTHS:
-            Truth.parse(truth)
-    elif config.space != DIGITS_VIT:
-        raise InputError("truth", truth, f"leave it out: no table holds networks of {config.space}")
-    else:
-        check_choice("truth", truth, digits_vit.TRUTHS)
+    check_truth("truth", truth, SPACES[config.space])
+    if truth in digits_vit.TRUTHS:
         same = config.data == "digits" and config.image_size in (None, NETWORK["image_size"])
         if not same or config.patch != NETWORK["patch_size"]:
             cure = "leave it out: the table is of --data digits at their own size, in patches of 2"

@@ -7,41 +7,22 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Int
 
-from jaxntk.data import digits201
 from jaxntk.data.images import ImageDataset
-from jaxntk.data.tables import TABLE_FILE, Truth, load_nasbench201
+from jaxntk.data.truths import find_table, table_look_up
 from jaxntk.errors import InputError
 from jaxntk.networks.model import Model
 from jaxntk.runs.rows import append_row
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.config import TRAIN, TRUTH_SEED, ExperimentConfig
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import Recipe
 
 AccuracyFn = Callable[[Int[np.ndarray, "6"]], float]
-TableLookUp = Callable[[Int[np.ndarray, "num 6"]], Float64[np.ndarray, " num"]]
 Track = Callable[[Sequence[Any], str], Any]
-
-
-def check_truth(argument: str, truth: str) -> None:
-    """Refuses what names no accuracy of any table.
-
-    Args:
-        argument: that is checked.
-        truth: such as ``digits201/valid`` or ``cifar10-valid/valid/200``.
-
-    Raises:
-        InputError: no table has it.
-    """
-    if truth in digits201.TRUTHS:
-        return
-    try:
-        Truth.parse(truth)
-    except InputError as error:
-        raise InputError(argument, error.got, error.cure) from error
 
 
 def truth_source(config: ExperimentConfig) -> str:
@@ -68,45 +49,9 @@ def table_accuracy(config: ExperimentConfig) -> AccuracyFn:
     Raises:
         InputError: the table is missing or damaged, or lacks the column.
     """
-    look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
+    table = find_table(config.data_dir, config.table)
+    look_up = table_look_up(config.truth, SPACES[NASBENCH201], table)
     return lambda arch: float(look_up(arch[None, :])[0])
-
-
-def table_look_up(truth: str, table: str | None) -> TableLookUp:
-    """Returns the look-up of accuracies in a benchmark table.
-
-    Args:
-        truth: ``digits201/test``, or a column of NAS-Bench-201 such as ``cifar10/test/200``.
-        table: file or folder of NAS-Bench-201's table, or None for where ``JAXNTK_DATA`` points.
-
-    Returns:
-        ``archs -> accuracies`` in percent.
-
-    Raises:
-        InputError: no such truth; the table is missing or damaged, or lacks the column.
-    """
-    if truth in digits201.TRUTHS:
-        split = truth.split("/")[1]
-        return lambda archs: digits201.load_digits201().accuracy(archs, split)
-    column = Truth.parse(truth)
-    found = load_nasbench201(table)
-    return lambda archs: found.accuracy(archs, column)
-
-
-def find_table(folder: str | None, table: str | None) -> str | None:
-    """Says where NAS-Bench-201's table is looked for.
-
-    Args:
-        folder: of data files, or None.
-        table: a file or folder named for this purpose, or None.
-
-    Returns:
-        That file or folder, else the folder of data files if it holds the table, else None for
-        where the environment variable points.
-    """
-    if table is None and folder is not None and (Path(folder) / TABLE_FILE).is_file():
-        return folder
-    return table
 
 
 def trained_accuracy(config: ExperimentConfig, model: Model, dataset: ImageDataset) -> AccuracyFn:

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from jaxntk.cli import main
-from tests.tiny_runs import content, refusal, sampled_cells, write_table
+from jaxntk.spaces import nasbench201
+from tests.tiny_runs import accuracies, content, refusal, sampled_cells, write_table
 
 
 def test_own(finished, tmp_path, capsys):
@@ -31,6 +32,25 @@ def test_table(finished, table, tmp_path, capsys):
     assert found["truth"]["source"] == "cifar10/test/200"
     # The table of the tests grows with the number of convolutions.
     assert found["baselines"]["convolutions"]["kendall"] > 0.7
+
+
+def test_a_file_of_ones_own(finished, table, tmp_path, capsys):
+    """The same accuracies, written down by hand, give the same correlations."""
+    cells = sampled_cells()
+    known = zip(cells, accuracies(cells), strict=True)
+    own = tmp_path / "mine.csv"
+    rows = [f"{nasbench201.decode(cell)},{accuracy}" for cell, accuracy in known]
+    own.write_text("\n".join(["arch,accuracy", *rows]) + "\n")
+    found = []
+    for flags in (["cifar10/test/200", "--table", table], [own]):
+        file = tmp_path / "found.json"
+        named = [str(flag) for flag in ("--truth", *flags, "--json", file)]
+        assert main(["correlate", str(finished), *named]) == 0
+        found.append(json.loads(file.read_text()))
+    for name in ("metrics", "baselines", "num_archs"):
+        assert found[0][name] == found[1][name]
+    assert found[1]["truth"]["source"] == str(own)
+    capsys.readouterr()
 
 
 def test_an_unfinished_run(finished, tmp_path, capsys):

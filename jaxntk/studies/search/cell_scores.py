@@ -17,11 +17,13 @@ import numpy as np
 from jaxtyping import Float64, Int
 from rich.console import Console
 
+from jaxntk.data.truths import find_table, table_look_up
 from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score
 from jaxntk.runs.config import LOCATIONS
 from jaxntk.runs.row_store import ADOPTED, RowStore
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.over_epochs import prepare
 from jaxntk.studies.over_epochs_rows import (
     CHECKPOINTS,
@@ -34,7 +36,6 @@ from jaxntk.studies.over_epochs_rows import (
 from jaxntk.studies.score import kernel_row
 from jaxntk.studies.search.cell_search_config import CellSearchConfig, Goal
 from jaxntk.studies.search.options import TABLE, SearchOptions
-from jaxntk.studies.truth import find_table, table_look_up
 
 Rows = dict[int, dict[str, Any]]
 """Rows of one function by their epochs."""
@@ -87,7 +88,7 @@ class CellScores:
             raise InputError("goals", "valid_accuracy", cure)
         table = find_table(config.data_dir, config.table)
         self._tables = {
-            goal.name: table_look_up(goal.name.removeprefix(TABLE), table)
+            goal.name: table_look_up(goal.name.removeprefix(TABLE), SPACES[NASBENCH201], table)
             for goal in config.parsed
             if goal.name.startswith(TABLE)
         }

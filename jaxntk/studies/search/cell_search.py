@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxntk.data.truths import find_table, table_look_up
 from jaxntk.population.devices import join_named
 from jaxntk.runs import run_folder
 from jaxntk.spaces import nasbench201
@@ -15,7 +16,6 @@ from jaxntk.studies.search.cell_search_config import CellSearchConfig, validate_
 from jaxntk.studies.search.guided import run_guided_search
 from jaxntk.studies.search.searchable import Searchable, keeps_limits, limited_to, own_folder
 from jaxntk.studies.search.shared_scores import shared
-from jaxntk.studies.truth import find_table, table_look_up
 
 NAME = "cell_search"
 
@@ -69,7 +69,7 @@ def searchable_cells(config: CellSearchConfig, out: Path, console: Console) -> S
     cells = nasbench201.enumerate_space()
     table = find_table(config.data_dir, config.table)
     truths = [config.truth, *([] if config.select is None else [config.select])]
-    look_ups = [table_look_up(truth, table) for truth in truths]
+    look_ups = [table_look_up(truth, space, table) for truth in truths]
     known = [look_up(cells) for look_up in look_ups]
     return Searchable(
         name=NAME,

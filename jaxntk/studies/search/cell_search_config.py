@@ -3,12 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from jaxntk.data.truths import check_truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
 from jaxntk.runs.config import Hidden
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_training
 from jaxntk.studies.search.options import COUNTS, TABLE, SearchOptions, check_search
-from jaxntk.studies.truth import check_truth
 
 _CHOSEN = "leave it out: a search chooses its cells"
 OF_GOALS = {
@@ -51,7 +52,7 @@ class Goal(NamedTuple):
             Goal(name='lga', epochs=3)
         """
         if text.startswith(TABLE):
-            check_truth("goals", text.removeprefix(TABLE))
+            check_truth("goals", text.removeprefix(TABLE), SPACES[NASBENCH201])
             return cls(text)
         if text in COUNTS:
             return cls(text)
@@ -110,7 +111,7 @@ def validate_cell_search(config: CellSearchConfig) -> None:
     if config.num_seeds != 1:
         raise InputError("num_seeds", config.num_seeds, "give 1: each cell is scored once")
     if config.select is not None:
-        check_truth("select", config.select)
+        check_truth("select", config.select, SPACES[NASBENCH201])
     for name, cure in OF_GOALS.items():
         if getattr(config, name) != CellSearchConfig.__dataclass_fields__[name].default:
             raise InputError(name, getattr(config, name), cure)

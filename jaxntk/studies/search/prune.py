@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 from rich.console import Console
 
+from jaxntk.data.truths import find_table, table_look_up
 from jaxntk.metrics import Score
 from jaxntk.networks.precision import check_x64
 from jaxntk.results.prune_plot import prune_figure, prune_table
@@ -23,6 +24,7 @@ from jaxntk.runs.publish import Publication
 from jaxntk.runs.study import Rows, Study
 from jaxntk.search import pruning
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.job import Job
 from jaxntk.studies.job import prepare as prepare_job
 from jaxntk.studies.search.prune_config import PruneConfig, validate_prune
@@ -35,7 +37,6 @@ from jaxntk.studies.search.supernet_scores import (
     rows_of,
     told,
 )
-from jaxntk.studies.truth import find_table, table_look_up
 
 NAME = "prune_supernet"
 FIGURE, TABLE = "prune_supernet.png", "prune_supernet.csv"
@@ -78,7 +79,9 @@ def prepare(config: PruneConfig) -> Prunable:
     validate_prune(config)
     check_x64(config.dtype)
     job = prepare_job(config)
-    look_up = table_look_up(config.truth, find_table(config.data_dir, config.table))
+    look_up = table_look_up(
+        config.truth, SPACES[NASBENCH201], find_table(config.data_dir, config.table)
+    )
     worth = look_up(nasbench201.enumerate_space())
     digest = run_folder.digest_of(job.batch.x, job.batch.y, worth)
     return Prunable(config, job, worth, digest)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from jaxntk.data import digits201
-from jaxntk.data.tables import Truth
+from jaxntk.data.truths import check_truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.metrics import METRICS
 from jaxntk.runs.config import Hidden
+from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.config import ScoreConfig, validate_scoring
 from jaxntk.studies.search.options import check_weights
 
@@ -27,7 +27,8 @@ class PruneConfig(ScoreConfig):
     searches: int = 5
     """Independent prunings, each with initialisations of its own."""
     truth: str = "digits201/test"
-    """What the cells are judged by: digits201/test, or a column such as cifar10/test/200."""
+    """What the cells are judged by: digits201/test, a column such as cifar10/test/200, or a CSV
+    file with columns arch and accuracy."""
     table: str | None = None
     """NAS-Bench-201's table nasbench201.csv.gz; by default looked for in data_dir."""
     batch_norm: Literal["batch", "frozen"] = "frozen"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -88,5 +89,4 @@ def validate_prune(config: PruneConfig) -> None:
             raise InputError(field.name, getattr(config, field.name), cure)
     if config.searches < 1:
         raise InputError("searches", config.searches, "give at least 1")
-    if config.truth not in digits201.TRUTHS:
-        Truth.parse(config.truth)
+    check_truth("truth", config.truth, SPACES[NASBENCH201])

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from rich.console import Console
 
+from jaxntk.data.truths import check_truth, find_table, table_look_up
 from jaxntk.errors import InputError
 from jaxntk.results.search_plot import Curves, search_figure
 from jaxntk.results.search_table import search_table
@@ -36,7 +37,6 @@ from jaxntk.search import (
 from jaxntk.spaces import nasbench201
 from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.config import check_seed
-from jaxntk.studies.truth import check_truth, find_table, table_look_up
 
 NAME = "search_table"
 FIGURE, TABLE = "search.png", "search.csv"
@@ -87,7 +87,7 @@ def validate_search_table(config: SearchTableConfig) -> None:
         raise InputError("searches", config.searches, "give at least 2: a spread is shown")
     check_seed("seed", config.seed)
     for name in ("select", "report"):
-        check_truth(name, getattr(config, name))
+        check_truth(name, getattr(config, name), SPACES[NASBENCH201])
     _ = table_searches(config)
 
 
@@ -135,8 +135,9 @@ def run_search_table(
     table = find_table(config.data_dir, config.table)
     cells = nasbench201.enumerate_space()
     order = np.argsort(np.asarray(code_of(jnp.asarray(cells), CELLS.sizes)))
+    space = SPACES[NASBENCH201]
     seen, worth = (
-        table_look_up(truth, table)(cells)[order] for truth in (config.select, config.report)
+        table_look_up(truth, space, table)(cells)[order] for truth in (config.select, config.report)
     )
     record = run_folder.Record(
         experiment=NAME, command=command, config=config, data_sha256=digest_of(seen, worth)

@@ -13,9 +13,9 @@ from jaxtyping import Float64, Int
 from rich.console import Console
 
 from jaxntk.data.batches import make_batch, resized, standardize
-from jaxntk.data.digits_vit import load_digits_vit
 from jaxntk.data.images import load_images
 from jaxntk.data.reduced import some_classes
+from jaxntk.data.truths import table_look_up
 from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS, Score
 from jaxntk.networks.precision import check_x64
@@ -24,7 +24,6 @@ from jaxntk.runs.row_store import ADOPTED, RowStore
 from jaxntk.runs.run_folder import digest_of
 from jaxntk.spaces.registry import AUTOFORMERS, PIT, SPACES
 from jaxntk.studies.search.options import TABLE, SearchOptions
-from jaxntk.studies.search.searchable import LookUp
 from jaxntk.studies.search.vit_search_config import VitGoal, VitSearchConfig
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from jaxntk.studies.vit_scoring import scores_of
@@ -36,19 +35,6 @@ NOT_OF_SCORES = (
     *(field.name for field in fields(SearchOptions)),
 )
 """Fields that no row depends on as they are: rows are of one kernel, with all metrics."""
-
-
-def look_up(truth: str) -> LookUp:
-    """Returns the look-up of accuracies in the table that comes with the package.
-
-    Args:
-        truth: such as ``digits_vit/test``.
-
-    Returns:
-        ``archs -> accuracies`` in percent.
-    """
-    table, split = load_digits_vit(), truth.split("/")[1]
-    return lambda archs: table.accuracy(archs, split)
 
 
 def settings_of_rows(config: VitSearchConfig) -> dict[str, Any]:
@@ -241,7 +227,7 @@ class VitScores:
         self, goal: VitGoal, archs: Int[np.ndarray, "num genes"]
     ) -> Float64[np.ndarray, " num"]:
         if goal.name.startswith(TABLE):
-            return look_up(goal.name.removeprefix(TABLE))(archs)
+            return table_look_up(goal.name.removeprefix(TABLE), self.space)(archs)
         if goal.kernel is None:
             return np.asarray(getattr(self.costs(archs), goal.name), np.float64)
         sign = 1.0 if METRICS[goal.name].higher_is_better else -1.0

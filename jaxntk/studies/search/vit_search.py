@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxntk.data.truths import table_look_up
 from jaxntk.population.devices import join_named
 from jaxntk.runs import run_folder
 from jaxntk.spaces.space import listed
@@ -16,7 +17,7 @@ from jaxntk.studies.search.searchable import (
     own_folder,
 )
 from jaxntk.studies.search.shared_scores import shared
-from jaxntk.studies.search.vit_scores import VitScores, look_up
+from jaxntk.studies.search.vit_scores import VitScores
 from jaxntk.studies.search.vit_search_config import VitSearchConfig, validate_vit_search
 
 NAME = "vit_search"
@@ -66,9 +67,10 @@ def searchable_transformers(config: VitSearchConfig, out: Path, console: Console
     """
     scores = VitScores(config, own_folder(out), console)
     space, truth, every = scores.space, config.judged_by, listed(scores.space)
+    worth = None if truth is None else table_look_up(truth, space)
     if every is not None:
         every = every[keeps_limits(every, scores.costs, config)]
-    known = [] if truth is None or every is None else [look_up(truth)(every)]
+    known = [] if worth is None or every is None else [worth(every)]
     return Searchable(
         name=NAME,
         space=limited_to(space, scores.costs, config),
@@ -78,7 +80,7 @@ def searchable_transformers(config: VitSearchConfig, out: Path, console: Console
         costs=scores.costs,
         digest=run_folder.digest_of(scores.digest, *known),
         of="score" if truth is None else truth,
-        truth=None if truth is None else look_up(truth),
-        select=None if config.select is None else look_up(config.select),
+        truth=worth,
+        select=None if config.select is None else table_look_up(config.select, space),
         everything=every,
     )

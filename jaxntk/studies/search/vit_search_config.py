@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from jaxntk.data.batches import SPLITS
 from jaxntk.data.digits_vit import NETWORK, TRUTHS
+from jaxntk.data.truths import check_truth
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.fourier import ViNTK
 from jaxntk.kernels.outputs import check_outputs
@@ -45,7 +46,6 @@ class VitGoal(NamedTuple):
             VitGoal(name='lga', kernel='bands:num=4/sum')
         """
         if text.startswith(TABLE):
-            check_choice("goals", text.removeprefix(TABLE), TRUTHS)
             return cls(text)
         if text in COUNTS:
             return cls(text)
@@ -77,7 +77,7 @@ class VitSearchConfig(SearchOptions):
     """digits-vit, autoformer-tiny, -small, -base, -vitbench101, or pit."""
     truth: str | None = None
     """What choices are judged by; by default digits_vit/test where that table's own networks are
-    searched, nothing elsewhere."""
+    searched, nothing elsewhere; or a CSV file with columns arch and accuracy."""
     data: str = "digits"
     """Images: npz:FILE, tfds:NAME, digits or digits201."""
     data_dir: str | None = None
@@ -158,15 +158,18 @@ def validate_vit_search(config: VitSearchConfig) -> None:
     check_search(config, config.parsed)
     for name, known in {"split": SPLITS, "dtype": ("float32", "float64")}.items():
         check_choice(name, getattr(config, name), known)
-    tables = [goal.name for goal in config.parsed if goal.name.startswith(TABLE)]
-    for name in ("truth", "select"):
-        value = getattr(config, name)
-        if value is not None:
-            check_choice(name, value, TRUTHS)
-            tables.append(value)
-    if tables and not config.in_table:
-        cure = f"it is of --space {DIGITS_VIT} --data digits, at their own sizes"
-        raise InputError("truth", f"{tables[0]} for other networks or images", cure)
+    named = [
+        ("goals", goal.name.removeprefix(TABLE))
+        for goal in config.parsed
+        if goal.name.startswith(TABLE)
+    ]
+    given = {name: getattr(config, name) for name in ("truth", "select")}
+    named += [(name, truth) for name, truth in given.items() if truth is not None]
+    for name, truth in named:
+        if truth in TRUTHS and not config.in_table:
+            cure = f"it is of --space {DIGITS_VIT} --data digits, at their own sizes"
+            raise InputError("truth", f"{truth} for other networks or images", cure)
+        check_truth(name, truth, SPACES[config.space])
     if config.space == PIT and config.patch_size is not None:
         raise InputError("patch_size", config.patch_size, "leave it out: pit has its own")
     for name, how in config.variants.items():
