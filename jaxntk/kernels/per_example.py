@@ -5,6 +5,7 @@ interact, and it holds two Jacobians of ``tile`` rows: ``2 * tile * P`` numbers 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -48,20 +49,11 @@ def per_example_kernel(
         The kernel.
     """
     each = basis.count if full else 1
-
-    def rows(x: Sequence[Array], weights: Float[Array, "k c"]) -> list[Array]:
-        def scalar(entering: Sequence[Any], example: Any, weights: Array) -> Array:
-            out = one(entering, example)
-            return jnp.sum(out * weights.astype(out.dtype))
-
-        over_outputs = jax.vmap(jax.grad(scalar), in_axes=(None, None, 0))
-        jac = jax.vmap(over_outputs, in_axes=(None, 0, None))(list(entering), list(x), weights)
-        size = len(x[0]) * len(weights)
-        return [leaf.reshape(size, -1).astype(dtype) for leaf in jac]
+    gradients = partial(_gradients, one, entering, dtype=dtype)
 
     def products(left: Sequence[Array], right: Sequence[Array] | None, weights: Array) -> Array:
-        down = rows(left, weights)
-        across = down if right is None else rows(right, weights)
+        down = gradients(left, weights)
+        across = down if right is None else gradients(right, weights)
         precision = matmul_precision()
         return sum(
             (jnp.matmul(a, b.T, precision=precision) for a, b in zip(down, across, strict=True)),
@@ -91,3 +83,23 @@ def per_example_kernel(
         dtype,
     )
     return kernels[0]
+
+
+def _gradients(
+    one: OneExample,
+    entering: Sequence[Any],
+    x: Sequence[Array],
+    weights: Float[Array, "k c"],
+    *,
+    dtype: jnp.dtype,
+) -> list[Float[Array, "rows size"]]:
+    """Returns the gradient of each parameter for every example and combination of outputs."""
+
+    def scalar(entering: Sequence[Any], example: Any, weights: Array) -> Array:
+        out = one(entering, example)
+        return jnp.sum(out * weights.astype(out.dtype))
+
+    over_outputs = jax.vmap(jax.grad(scalar), in_axes=(None, None, 0))
+    jac = jax.vmap(over_outputs, in_axes=(None, 0, None))(list(entering), list(x), weights)
+    size = len(x[0]) * len(weights)
+    return [leaf.reshape(size, -1).astype(dtype) for leaf in jac]
