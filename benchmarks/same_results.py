@@ -40,7 +40,7 @@ from benchmarks.same_results_kept import (
     write_lines,
 )
 from benchmarks.same_results_runs import RUNS, Step, command, write_data
-from benchmarks.two_commits import REPOSITORY, _export
+from benchmarks.two_commits import REPOSITORY, exported
 from jaxntk.errors import InputError, check_choice
 from jaxntk.flags import in_one_line
 
@@ -111,7 +111,7 @@ def _against(commit: str, options: Options) -> int:
     """Runs a commit and the working tree, and compares; what both compile is compiled once."""
     more = ["--jobs", str(options.jobs), *(("--only", *options.only) if options.only else ())]
     with ExitStack() as stack:
-        base = stack.enter_context(_export(commit))
+        base = stack.enter_context(exported(commit))
         _lend_scripts(base / "benchmarks")
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         out = (options.out or scratch / "results").resolve()

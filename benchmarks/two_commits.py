@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = tyro.cli(Options, args=arguments, prog=PROGRAM)
     try:
         with (
-            _export(options.base) as base,
+            exported(options.base) as base,
             _side(base, options) as old,
             _side(REPOSITORY, options) as new,
         ):
@@ -172,7 +172,7 @@ def _side(folder: Path, options: Options) -> Iterator[_Side]:
 
 
 @contextmanager
-def _export(commit: str) -> Iterator[Path]:
+def exported(commit: str) -> Iterator[Path]:
     """Writes a commit's files into a folder that is removed again."""
     command = ["git", "-C", str(REPOSITORY), "archive", commit]
     found = subprocess.run(command, capture_output=True, check=False)
