@@ -15,7 +15,7 @@ from jaxntk.spaces.autoformer_encoding import Choices
 from jaxntk.spaces.space import Admits, CountFn
 
 
-def keeps(choices: Choices, costs: CountFn, limits: Mapping[str, float]) -> Admits:
+def keeps(choices: Choices, costs: CountFn, limits: Mapping[str, int | float]) -> Admits:
     """Returns the predicate of what keeps limits.
 
     Args:

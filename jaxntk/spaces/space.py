@@ -58,7 +58,7 @@ class Space(NamedTuple):
     network: tuple[str, ...] = ()
     draw: Callable[[Arch, str], Figure] | None = None
     active: Callable[[Int[Array, " genes"]], Bool[Array, " genes"]] | None = None
-    limit: Callable[[CountFn, Mapping[str, float]], Admits] | None = None
+    limit: Callable[[CountFn, Mapping[str, int | float]], Admits] | None = None
 
 
 def read_arch(space: Space, text: str, argument: str) -> Arch:

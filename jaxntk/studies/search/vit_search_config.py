@@ -168,7 +168,7 @@ def validate_vit_search(config: VitSearchConfig) -> None:
     for name, truth in named:
         if truth in TRUTHS and not config.in_table:
             cure = f"it is of --space {DIGITS_VIT} --data digits, at their own sizes"
-            raise InputError("truth", f"{truth} for other networks or images", cure)
+            raise InputError(name, f"{truth} for other networks or images", cure)
         check_truth(name, truth, SPACES[config.space])
     if config.space == PIT and config.patch_size is not None:
         raise InputError("patch_size", config.patch_size, "leave it out: pit has its own")

@@ -307,7 +307,7 @@ def test_goals_are_read(text, wanted):
         ({"truth": "digits201/test"}, "truth: got"),
         ({"space": "pit", "truth": "digits_vit/test"}, "truth: got digits_vit/test for other"),
         ({"patch_size": 4, "truth": "digits_vit/test"}, "truth: got digits_vit/test for other"),
-        ({"data": "digits201", "goals": ("table:digits_vit/valid",)}, "truth: got table:"),
+        ({"data": "digits201", "goals": ("table:digits_vit/valid",)}, "goals: got digits_vit/v"),
         ({"space": "pit", "patch_size": 4}, "patch_size: got 4; leave it out"),
         ({"goals": ("lga@bands:num=2/product:0.5,1",)}, "give whole powers"),
         ({"num_images": 1}, "num_images: got 1"),
