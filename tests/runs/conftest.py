@@ -1,5 +1,6 @@
 """What the tests of runs share."""
 
+from tests.made_up_run import make_run  # noqa: F401
 from tests.shared_runs import (  # noqa: F401
     cache_env,
     compiled_once,
