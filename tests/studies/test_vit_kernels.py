@@ -15,6 +15,8 @@ from jaxntk.networks.pit_classes import class_of, shape_classes
 from jaxntk.networks.vit_plain import own_params, plain_logits, plain_pit_logits
 from jaxntk.spaces import autoformer, pit
 from jaxntk.spaces.autoformer import Choices
+from jaxntk.spaces.registry import SPACES, autoformer_space
+from jaxntk.spaces.space import sample
 from jaxntk.studies import vit_kernels
 from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from tests.networks import tiny
@@ -102,7 +104,7 @@ def test_small_frequencies_come_close_to_that():
 
 def test_a_hundred_architectures_compile_twice_with_features():
     own = ViTKernels(SETTINGS, X)
-    archs = autoformer.sample(jax.random.key(0), 12, SPACE)
+    archs = sample(autoformer_space("made up", SPACE), jax.random.key(0), 12)
     archs = np.tile(archs, (9, 1))[:100]
     maps = [None, *(FourierMap(where="pixel_values", num_features=2, sigma=s) for s in (0.1, 1.0))]
     for arch in archs:
@@ -195,7 +197,8 @@ def test_kernels_of_pit_are_those_of_the_plain_network(name):
 
 def test_pit_has_a_program_a_class():
     networks = {
-        kernels()._network("pit", arch, None) for arch in pit.sample(jax.random.key(0), 200)
+        kernels()._network("pit", arch, None)
+        for arch in sample(SPACES["pit"], jax.random.key(0), 200)
     }
     classes = shape_classes(SETTINGS.num_shape_classes)[0]
     assert {network.shape for network in networks} == set(classes)
