@@ -9,6 +9,7 @@ from jaxntk.kernels import memory, memory_plan
 from jaxntk.kernels.memory import MemoryEstimate, PeakBytes
 from jaxntk.kernels.memory_plan import SHARE, check_memory, plan_memory
 from jaxntk.kernels.program import KernelProgram, KernelSettings
+from jaxntk.population import kernels
 from jaxntk.population.kernels import population_kernels
 from tests.networks import tiny
 from tests.networks.tiny import quick_float64  # noqa: F401
