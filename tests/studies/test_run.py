@@ -188,7 +188,8 @@ def test_a_tile_gives_the_same_scores(experiment, table, finished, tmp_path):
     found = score_values(out)
     assert list(found) == list(expected)
     for key, value in expected.items():
-        assert found[key] == pytest.approx(value, rel=1e-5), key
+        # What is left of alignments near zero is a difference of sums near one, in float32.
+        assert found[key] == pytest.approx(value, rel=1e-5, abs=1e-5), key
 
 
 @pytest.mark.parametrize("dtype", ["float64", "mixed"])

@@ -113,7 +113,7 @@ def test_the_cell_follows_from_the_rows(whole):
         accuracy = load_digits201().accuracy(nasbench201.parse_ops(ops)[None], "test")[0]
         assert entry["accuracy"] == accuracy
         assert entry["seconds"] > 0
-    assert (out / "prune.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "prune_supernet.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_killed_run_goes_on_to_the_same_cells(whole, tmp_path, monkeypatch):
