@@ -27,7 +27,9 @@ from benchmarks.measure import compile_call, run_seconds, set_up, write_record
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201, init_variables
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.results import theme
 from jaxntk.runs.publish import write_figure
 
@@ -194,7 +196,7 @@ def _network_calls(options: Options) -> tuple[dict[str, Any], dict[str, float]]:
     variables = init_variables(network, jax.random.key(0), (32, 32, 3), jnp.dtype("float32"))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(options.n, 32, 32, 3)), jnp.float32)
     arch = jnp.asarray(CELL, jnp.int32)
-    kernels = layer_kernel_fn(network, KernelSettings(batch_norm="frozen"), x.shape[1:])
+    kernels = layer_kernel_fn(cell_model(network), KernelSettings(batch_norm="frozen"), x.shape[1:])
 
     def kernel(variables: Any, x: jax.Array, arch: jax.Array) -> jax.Array:
         return total(kernels(variables, x, arch))

@@ -23,7 +23,8 @@ from rich.console import Console
 
 from jaxntk.networks import initializers
 from jaxntk.networks.autoformer import AutoFormer
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.networks.nasbench201_supernet import Supernet
 from jaxntk.networks.pit import PiT, widest
 from jaxntk.networks.vit import init_params, num_genes

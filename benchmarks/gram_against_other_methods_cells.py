@@ -29,7 +29,9 @@ from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
 from jaxntk.networks import nasbench201
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables, logits
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201, init_variables, logits
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.spaces.nasbench201 import enumerate_space
 
@@ -129,7 +131,7 @@ def gram_kernel(network: NasBench201, image: tuple[int, ...]) -> Kernel:
     Returns:
         ``(variables, x, arch) -> kernel``.
     """
-    kernels = layer_kernel_fn(network, KernelSettings(batch_norm="frozen"), image)
+    kernels = layer_kernel_fn(cell_model(network), KernelSettings(batch_norm="frozen"), image)
 
     def kernel(variables: Any, x: jax.Array, arch: jax.Array) -> jax.Array:
         return total(kernels(variables, x, arch))

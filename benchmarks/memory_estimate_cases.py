@@ -20,7 +20,9 @@ from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.memory import executable_bytes, peak_bytes
 from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201, init_variables
+from jaxntk.networks.nasbench201_model import cell_model
 
 Case = Literal["nasbench201_gram", "vit_gram", "vit_jacobian", "mlp_gram", "mlp_jacobian"]
 CASES: tuple[Case, ...] = get_args(Case)
@@ -93,7 +95,7 @@ def make(case: Case, settings: Settings, images: int, tile: int | None) -> Funct
 
 def _nasbench201(settings: Settings, x: Any, tile: int | None) -> Function:
     network = NasBench201(10, settings.channels, settings.cells_per_stage, BatchNormMode.FROZEN)
-    kernels = layer_kernel_fn(network, KernelSettings(batch_norm="frozen", tile=tile), x.shape[1:])
+    kernels = layer_kernel_fn(cell_model(network), KernelSettings(batch_norm="frozen", tile=tile), x.shape[1:])
     dtype = jnp.dtype(jnp.float32)
     draw = partial(init_variables, network, image_shape=x.shape[1:], dtype=dtype)
     variables = jax.eval_shape(draw, jax.random.key(0))

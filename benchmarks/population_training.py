@@ -33,7 +33,9 @@ from benchmarks.measure import set_up, write_record
 from jaxntk.data.batches import standardize as standardize_images
 from jaxntk.data.images import load_images
 from jaxntk.errors import InputError
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, cell_model, init_variables
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201, init_variables
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.networks.nasbench201_plain import plain_logits, standardize
 from jaxntk.results import theme
 from jaxntk.runs.publish import write_figure

@@ -44,18 +44,19 @@ shape = (how["num_images"], how["image_size"], how["image_size"], 3)
 x = np.random.default_rng(0).normal(size=shape).astype("float32")
 start = time.perf_counter()
 if how["space"] == "cells":
-    from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-    from jaxntk.kernels.program import KernelSettings, compile_kernel
-    network = NasBench201(10, how["channels"], how["cells_per_stage"], BatchNormMode.FROZEN)
-    settings = KernelSettings(batch_norm="frozen", outputs=how["outputs"], dtype=how["dtype"])
-    kernel = compile_kernel(network, settings, x)
-    kernel.variables(0)
+    sizes = {name: how[name] for name in ("channels", "cells_per_stage")}
+    space, own = "nasbench201", {"batch_norm": "frozen"}
 else:
-    from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
-    settings = ViTSettings(num_classes=10, outputs=how["outputs"], dtype=how["dtype"])
-    kernels = ViTKernels(settings, x)
-    kernels.prepare(how["space"], np.asarray(how["first"]))
-    kernel = lambda arch: kernels(how["space"], np.asarray(arch))
+    space = {"autoformer": "autoformer-vitbench101", "pit": "pit"}[how["space"]]
+    sizes, own = {}, {"parameters": "all"}
+from jaxntk.kernels.model_kernels import ModelKernels
+from jaxntk.kernels.program import KernelSettings
+from jaxntk.networks.registry import FAMILIES
+family = FAMILIES[space]
+settings = KernelSettings(outputs=how["outputs"], dtype=how["dtype"], **own)
+kernels = ModelKernels(family.build(10, **family.complete(sizes)), settings, x)
+kernels.prepare(np.asarray(how["first"]))
+kernel = lambda arch: kernels(np.asarray(arch))
 print(json.dumps(time.perf_counter() - start), flush=True)
 for line in sys.stdin:
     start = time.perf_counter()

@@ -31,7 +31,8 @@ from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.images import load_images
 from jaxntk.kernels.program import KernelSettings, compile_kernel, layer_kernel_fn
 from jaxntk.metrics import METRICS, evaluate
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201
 from jaxntk.spaces import nasbench201
 
 # %% [markdown]

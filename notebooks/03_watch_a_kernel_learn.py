@@ -33,7 +33,9 @@ from jaxntk.data.digits201 import load_digits201
 from jaxntk.data.images import load_images
 from jaxntk.kernels.program import KernelSettings, compile_kernel
 from jaxntk.metrics import METRICS, dynamics
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, cell_model
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.spaces import nasbench201
 from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import named_recipe

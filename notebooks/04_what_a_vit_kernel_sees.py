@@ -30,6 +30,7 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
 from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.images import load_images
@@ -39,7 +40,6 @@ from jaxntk.metrics import METRICS
 from jaxntk.metrics.frequency import frequency_response
 from jaxntk.spaces import autoformer
 from jaxntk.spaces.autoformer import Choices
-from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
 SPACE = Choices((8, 16, 32), (1, 2, 3), heads=(1, 4), mlp_ratios=(1.0, 4.0), head_dim=None)
 

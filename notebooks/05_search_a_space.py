@@ -31,7 +31,8 @@ from jaxntk.data.digits201 import load_digits201
 from jaxntk.data.images import load_images
 from jaxntk.kernels.program import KernelSettings, compile_kernel
 from jaxntk.metrics import METRICS
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201
 from jaxntk.search import SearchSpace, code_of, random_search, regularised_evolution, run_searches
 from jaxntk.spaces import nasbench201
 

@@ -2,13 +2,24 @@
 
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import hypothesis
-import jax
-import jaxtyping
-import pytest
+# Read when JAX is imported, and by the processes that tests start. What tests run takes a few
+# steps: it is not worth optimising, and is worth compiling once for all workers and processes.
+_FOLDER = "JAX_COMPILATION_CACHE_DIR"
+OWN_CACHE = _FOLDER not in os.environ
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+if OWN_CACHE:
+    os.environ[_FOLDER] = tempfile.mkdtemp(prefix="jaxntk-compiled-")
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -16,18 +27,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Walks over traced programs, whose every step is a call, and which have no arrays to check.
-UNCHECKED = (
-    "jaxntk.kernels.liveness",
-    "jaxntk.kernels.traced_program",
-    # Flax annotates the fields of its layer by protocols that cannot be checked.
-    "jaxntk.networks.conv",
-)
+# Flax annotates the fields of its layer by protocols that cannot be checked.
+UNCHECKED = ("jaxntk.networks.conv",)
+# Walks over traced programs, whose every step is a call: checked, a cell's kernel takes four times
+# as long to trace. JAXNTK_CHECK=all has them checked too.
+WALKS = ("jaxntk.kernels.liveness", "jaxntk.kernels.traced", "jaxntk.kernels.traced_program")
 MODULES = [
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
     for path in (REPOSITORY / "jaxntk").rglob("*.py")
     if path.stem != "__init__"
 ]
+if os.environ.get("JAXNTK_CHECK") != "all":
+    MODULES = [name for name in MODULES if not name.startswith(WALKS)]
 
 # The hook only reaches modules that are imported after it. It is never removed: the package is
 # first imported while pytest collects, and stays as it was then.
@@ -40,6 +51,11 @@ hypothesis.settings.load_profile("reproducible")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if OWN_CACHE and not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:

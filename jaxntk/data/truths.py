@@ -6,14 +6,14 @@ Names are those of the tables that are known of a space (``digits201/test``, ``c
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64, Int
 
 from jaxntk.data import digits201, digits_vit
 from jaxntk.data.csv_table import numbers, read_csv
-from jaxntk.data.tables import TABLE_FILE, Truth, load_nasbench201
+from jaxntk.data.tables import NETWORK, TABLE_FILE, Truth, load_nasbench201
 from jaxntk.errors import InputError, check_choice, did_you_mean
 from jaxntk.spaces.registry import DIGITS_VIT, NASBENCH201
 from jaxntk.spaces.space import Space
@@ -24,16 +24,32 @@ ARCH, ACCURACY = "arch", "accuracy"
 """Columns of a file of your own."""
 
 
+class Networks(NamedTuple):
+    """Which networks a table holds the accuracies of.
+
+    Args:
+        sizes: by name.
+        data: images that they were trained on; None where a table is compared with others too.
+        image_size: of these, pixels.
+    """
+
+    sizes: Mapping[str, int]
+    data: str | None = None
+    image_size: int | None = None
+
+
 class Tables(NamedTuple):
     """The tables that are known of a space.
 
     Args:
         check: refuses what is no name of theirs.
         look_up: ``(name, file of a table or None) -> archs -> accuracies``.
+        networks: ``name -> networks`` that it is of.
     """
 
     check: Callable[[str], None]
     look_up: Callable[[str, str | None], TableLookUp]
+    networks: Callable[[str], Networks]
 
 
 def check_truth(argument: str, truth: str, space: Space) -> None:
@@ -74,6 +90,56 @@ def table_look_up(truth: str, space: Space, table: str | None = None) -> TableLo
     """
     check_truth("truth", truth, space)
     return _own_look_up(truth, space) if is_file(truth) else KNOWN[space.name].look_up(truth, table)
+
+
+def check_networks(
+    argument: str,
+    truth: str,
+    space: Space,
+    sizes: Mapping[str, Any],
+    data: str,
+    image_size: int | None,
+) -> None:
+    """Refuses a table that cannot be compared with networks, as its own saw other images.
+
+    Args:
+        argument: that names the table.
+        truth: as of :func:`check_truth`.
+        space: whose architectures are looked up.
+        sizes: of the networks.
+        data: that they see.
+        image_size: pixels; None for those of the data.
+
+    Raises:
+        InputError: it is of other networks.
+    """
+    if is_file(truth):
+        return
+    own = KNOWN[space.name].networks(truth)
+    same = data == own.data and image_size in (None, own.image_size)
+    if own.data is not None and not (same and other_sizes(truth, space, sizes) is None):
+        cure = f"it is of --space {space.name} --data {own.data}, at their own sizes"
+        raise InputError(argument, f"{truth} for other networks or images", cure)
+
+
+def other_sizes(truth: str, space: Space, sizes: Mapping[str, Any]) -> str | None:
+    """Says what networks a table holds, where they are of other sizes.
+
+    Args:
+        truth: as of :func:`check_truth`.
+        space: whose architectures are looked up.
+        sizes: of the networks at hand.
+
+    Returns:
+        The flags that would give the table's; None where they are of these sizes, or not known.
+    """
+    if is_file(truth):
+        return None
+    own = KNOWN[space.name].networks(truth).sizes
+    if all(sizes[name] == size for name, size in own.items()):
+        return None
+    flags = (f"--{name.replace('_', '-')} {size}" for name, size in own.items())
+    return f"networks with {' '.join(flags)}"
 
 
 def is_file(truth: str) -> bool:
@@ -158,6 +224,11 @@ def _cells(truth: str, table: str | None) -> TableLookUp:
     return lambda archs: found.accuracy(archs, column)
 
 
+def _cell_networks(truth: str) -> Networks:
+    own = digits201.NETWORK if truth in digits201.TRUTHS else NETWORK
+    return Networks({name: own[name] for name in ("channels", "cells_per_stage")})
+
+
 def _check_small_transformers(truth: str) -> None:
     check_choice("truth", truth, digits_vit.TRUTHS)
 
@@ -167,8 +238,13 @@ def _small_transformers(truth: str, table: str | None) -> TableLookUp:
     return lambda archs: found.accuracy(archs, split)
 
 
+def _small_networks(truth: str) -> Networks:
+    own = digits_vit.NETWORK
+    return Networks({"patch_size": own["patch_size"]}, "digits", own["image_size"])
+
+
 KNOWN: Mapping[str, Tables] = {
-    NASBENCH201: Tables(_check_cells, _cells),
-    DIGITS_VIT: Tables(_check_small_transformers, _small_transformers),
+    NASBENCH201: Tables(_check_cells, _cells, _cell_networks),
+    DIGITS_VIT: Tables(_check_small_transformers, _small_transformers, _small_networks),
 }
 """The tables of each space that has any."""

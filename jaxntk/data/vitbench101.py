@@ -43,6 +43,11 @@ class Networks:
     archs: Int32[np.ndarray, "num genes"]
     accuracies: Mapping[str, Float64[np.ndarray, " num"]]
 
+    @property
+    def space(self) -> str:
+        """The space that they are of, as :data:`jaxntk.spaces.registry.SPACES` has it."""
+        return {"autoformer": "autoformer-vitbench101", "pit": "pit"}[self.family]
+
     def first(self, num: int | None) -> "Networks":
         """Returns the first networks of the set.
 

@@ -356,6 +356,29 @@ def vintk_kernel(
     return combine(np.asarray(kernel(None), np.float64), fourier, how)
 
 
+NTK = "ntk"
+"""Names the kernel on images, beside the ViNTKs."""
+
+
+def named_kernel(text: str) -> ViNTK | None:
+    """Reads which kernel is meant.
+
+    Args:
+        text: ``ntk``, or a ViNTK as :meth:`ViNTK.parse` reads it.
+
+    Returns:
+        The ViNTK; None for the NTK itself.
+
+    Raises:
+        InputError: neither.
+
+    Example:
+        >>> named_kernel("ntk") is None, str(named_kernel("bands:num=4/sum"))
+        (True, 'bands:num=4/sum')
+    """
+    return None if text == NTK else ViNTK.parse(text)
+
+
 def _number(value: float) -> str:
     """Writes a number so that it is read as the same one; whole ones without a point."""
     return str(int(value)) if value == int(value) else repr(float(value))

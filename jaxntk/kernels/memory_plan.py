@@ -5,14 +5,14 @@ from dataclasses import replace
 from jaxntk.errors import InputError
 from jaxntk.kernels.memory import MemoryEstimate, largest_tile, readable
 from jaxntk.kernels.program import KernelProgram, KernelSettings, kernel_program
-from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.networks.model import Model
 
 SHARE = 0.75
 """Part of the available memory that an estimate may fill: estimates are good to 30 %."""
 
 
 def plan_memory(
-    network: NasBench201, settings: KernelSettings, x_shape: tuple[int, ...]
+    model: Model, settings: KernelSettings, x_shape: tuple[int, ...]
 ) -> tuple[KernelProgram, MemoryEstimate]:
     """Prepares a kernel, in tiles if it does not fit into memory otherwise.
 
@@ -20,9 +20,10 @@ def plan_memory(
     within ``SHARE`` of the memory that the device has left, else in the largest tile that is.
 
     Args:
-        network: the network; its own batch-normalisation mode is not used.
+        model: the network.
         settings: the kernel wanted.
-        x_shape: of the images, ``(n, height, width, channels)``.
+        x_shape: of the images or of their parts, as
+            :func:`~jaxntk.kernels.program.kernel_fn` takes it.
 
     Returns:
         The program, whose settings name the tile, and the memory that it will take.
@@ -30,7 +31,7 @@ def plan_memory(
     Raises:
         InputError: not even a tile of one image fits, or the tile that is asked for does not.
     """
-    program = kernel_program(network, settings, x_shape)
+    program = kernel_program(model, settings, x_shape)
     estimate = program.estimate()
     if estimate.available is None or estimate.peak.total <= SHARE * estimate.available:
         return program, estimate
@@ -40,18 +41,19 @@ def plan_memory(
             return program, estimate
         got = f"{settings.tile}, which takes {estimate}"
         raise InputError("tile", got, "give a smaller one, or none to have it chosen")
-    programs: dict[int, KernelProgram] = {x_shape[0]: program}
+    images = x_shape[-4]
+    programs: dict[int, KernelProgram] = {images: program}
 
     def bytes_of(tile: int) -> int:
         if tile not in programs:
-            programs[tile] = kernel_program(network, replace(settings, tile=tile), x_shape)
+            programs[tile] = kernel_program(model, replace(settings, tile=tile), x_shape)
         return programs[tile].estimate().peak.total
 
     budget = int(SHARE * estimate.available)
     try:
-        tile = largest_tile(bytes_of, x_shape[0], budget)
+        tile = largest_tile(bytes_of, images, budget)
     except InputError as error:
-        got = f"{x_shape[0]} images, which need {readable(bytes_of(1))} one at a time"
+        got = f"{images} images, which need {readable(bytes_of(1))} one at a time"
         cure = f"give fewer: {readable(budget)} of {estimate.device} may be used"
         raise InputError("num_images", got, cure) from error
     return programs[tile], programs[tile].estimate()

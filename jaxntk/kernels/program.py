@@ -1,15 +1,16 @@
-"""From a cell of NAS-Bench-201 to its kernel and scores, with one compilation for all cells."""
+"""From a model to the kernel of any of its architectures, with one compilation for all of them."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jax import lax
+from jaxtyping import Array, Float, Shaped
 
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.coupled import coupled_kernels
@@ -18,21 +19,13 @@ from jaxntk.kernels.layer_kernels import LayerKernels, total
 from jaxntk.kernels.memory import MemoryEstimate, estimate_memory, executable_bytes
 from jaxntk.kernels.outputs import Outputs, check_outputs
 from jaxntk.kernels.parameters import ParameterChoice, Places
-from jaxntk.networks.nasbench201 import (
-    BatchNormMode,
-    NasBench201,
-    batch_statistics,
-    init_variables,
-)
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.model import Model, Statistics, check_arch
 from jaxntk.networks.precision import at_precision, check_x64
-from jaxntk.spaces.nasbench201 import ArchLike, check_arch, is_connected
 
 Precision = Literal["float32", "mixed", "float64"]
 ACTIVATIONS: dict[Precision, str] = {"float32": "float32", "mixed": "float64", "float64": "float64"}
 PARAMETERS: dict[Precision, str] = {"float32": "float32", "mixed": "float32", "float64": "float64"}
-
-IMAGE_MULTIPLE = 4
-"""What height and width, in pixels, are multiples of, so that they can be halved twice."""
 
 BATCH_AXIS = "images"
 """Name of the axis over images, along which networks take statistics of the batch."""
@@ -46,7 +39,8 @@ class KernelSettings:
 
     Args:
         batch_norm: ``batch``, ``frozen`` or ``running``; see
-            :class:`~jaxntk.networks.nasbench201.BatchNormMode`. There is no default.
+            :class:`~jaxntk.networks.batch_norm.BatchNormMode`. It has to be said of networks with
+            batch normalisation; of others there is ``none``.
         outputs: ``sum`` of logits, ``trace`` over outputs, or ``class_balanced``.
         parameters: which parameters enter: ``lga``, ``all`` or a rule on their path.
         dtype: ``float32``, ``float64``, or ``mixed``: activations in float64, derivatives and
@@ -56,20 +50,24 @@ class KernelSettings:
             ``highest``, or a lower one that JAX knows.
     """
 
-    batch_norm: Literal["batch", "frozen", "running"]
+    batch_norm: Literal["batch", "frozen", "running", "none"] = "none"
     outputs: Outputs = "sum"
     parameters: ParameterChoice = "lga"
     dtype: Precision = "float32"
     tile: int | None = None
     matmul_precision: str = "highest"
 
+    @property
+    def mode(self) -> BatchNormMode:
+        """Batch normalisation as networks have it."""
+        return BatchNormMode(self.batch_norm)
 
-@lru_cache(maxsize=32)
-def kernel_places(network: NasBench201, image: tuple[int, ...], choice: ParameterChoice) -> Places:
+
+def kernel_places(model: Model, image: tuple[int, ...], choice: ParameterChoice) -> Places:
     """Lists the parameters of a network that enter its kernel, without computing anything.
 
     Args:
-        network: the network.
+        model: the network.
         image: height, width, channels of one image.
         choice: which parameters enter.
 
@@ -79,13 +77,16 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
     Raises:
         InputError: an unknown choice, or one that no parameter satisfies.
     """
-    frozen = network.clone(batch_norm=BatchNormMode.FROZEN, axis_name=BATCH_AXIS)
-    draw = partial(init_variables, network, image_shape=image, dtype=jnp.dtype("float32"))
-    shapes = jax.eval_shape(draw, jax.random.key(0))
+    return _places(model, image, choice)
+
+
+@lru_cache(maxsize=32)
+def _places(model: Model, image: tuple[int, ...], choice: ParameterChoice) -> Places:
+    shapes = _variables_of(model, image, jnp.dtype("float32"))
     x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
-    state = (network.choice, shapes["batch_stats"])
+    state = (model.choice, shapes["batch_stats"])
     return parameter_places(
-        partial(_logits, frozen),
+        _apply_fn(model, BatchNormMode.FROZEN, BATCH_AXIS),
         shapes["params"],
         x,
         state=state,
@@ -94,51 +95,65 @@ def kernel_places(network: NasBench201, image: tuple[int, ...], choice: Paramete
     )
 
 
-def _logits(network: NasBench201, params: Any, x: Array, state: tuple[Any, Any]) -> Array:
-    """Returns the logits; the state is what is chosen and the stored statistics."""
-    choice, statistics = state
-    return cast(Array, network.apply({"params": params, "batch_stats": statistics}, x, choice))
+def _variables_of(model: Model, image: tuple[int, ...], dtype: jnp.dtype) -> Any:
+    """Shapes and dtypes of the variables of a model."""
+    return jax.eval_shape(lambda: model.draw(0, image, dtype))
 
 
-def _moments(network: NasBench201, variables: Any, x: Array, arch: Array) -> Any:
+def _apply_fn(
+    model: Model, mode: BatchNormMode, axis: str | None
+) -> Callable[[Any, Array, tuple[Any, Any]], Array]:
+    """Returns logits as a function of parameters; the state is what is chosen and stored."""
+    logits = model.apply(mode, axis)
+
+    def apply_fn(params: Any, x: Array, state: tuple[Any, Any]) -> Array:
+        choice, statistics = state
+        return logits({"params": params, "batch_stats": statistics}, x, choice)
+
+    return apply_fn
+
+
+def _moments(statistics: Statistics, axis: str, variables: Any, x: Array, arch: Array) -> Any:
     """Returns the statistics of a batch, added up in the order that kernels without tiles do."""
 
     def of_one(image: Array) -> Any:
-        return batch_statistics(network, variables, image[None], arch)["batch_stats"]
+        return statistics(variables, image[None], arch)
 
-    each = jax.vmap(of_one, axis_name=network.axis_name)(x)
+    each = jax.vmap(of_one, axis_name=axis)(x)
     return jax.tree.map(lambda moment: moment[0], each)
 
 
-def check_settings(settings: KernelSettings, x_shape: tuple[int, ...]) -> None:
+def check_settings(model: Model, settings: KernelSettings, x_shape: tuple[int, ...]) -> None:
     """Checks a kernel's settings and the shape of the images it is to be computed on.
 
     Args:
+        model: the network.
         settings: the settings.
-        x_shape: of the images.
+        x_shape: of the images, ``(n, height, width, channels)``; with one axis more in front where
+            the kernel is the mean of those of several parts.
 
     Raises:
         InputError: the first thing that is wrong.
     """
-    choices = {"batch_norm": ("batch", "frozen", "running"), "dtype": tuple(ACTIVATIONS)}
-    for name, known in choices.items():
-        check_choice(name, getattr(settings, name), known)
+    check_choice("batch_norm", settings.batch_norm, tuple(map(str, model.modes)))
+    check_choice("dtype", settings.dtype, tuple(ACTIVATIONS))
     if check_outputs(settings.outputs) == "full":
         raise InputError("outputs", "full", "choose trace, sum or class_balanced")
     if settings.tile is not None and settings.tile < 1:
         raise InputError("tile", settings.tile, "give at least 1, or None")
     at_precision(settings.matmul_precision)
     check_x64(settings.dtype)
-    if len(x_shape) != 4 or any(side == 0 or side % IMAGE_MULTIPLE for side in x_shape[1:3]):
-        cure = f"give (n, height, width, channels), both sides multiples of {IMAGE_MULTIPLE} pixels"
+    many = model.multiple
+    if len(x_shape) not in (4, 5) or any(not side or side % many for side in x_shape[-3:-1]):
+        cure = f"give (n, height, width, channels), both sides multiples of {many} pixels"
         raise InputError("x", f"shape {x_shape}", cure)
 
 
-def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple) -> KernelFn:
+def layer_kernel_fn(model: Model, settings: KernelSettings, image: tuple) -> KernelFn:
     """Returns the pure function that computes the kernel of every chosen parameter.
 
     Args:
-        network: the network; its own batch-normalisation mode is not used.
+        model: the network.
         settings: the kernel wanted.
         image: height, width, channels of one image.
 
@@ -149,30 +164,30 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
         InputError: an unknown batch-normalisation mode or choice of parameters, or ``full``
             outputs, which give no kernel with a row an image.
     """
-    check_settings(settings, (1, *image))
-    mode = BatchNormMode(settings.batch_norm)
-    exact, stored = (network.clone(batch_norm=each) for each in (mode, BatchNormMode.STORED))
-    in_batch = exact.clone(axis_name=BATCH_AXIS)
-    # A Flax module hashes by value, which pyright does not see.
-    places = partial(kernel_places, network, image, settings.parameters)  # pyright: ignore[reportArgumentType]
-    outputs, tile = settings.outputs, settings.tile
+    check_settings(model, settings, (1, *image))
+    mode = settings.mode
+    of_batch = mode is BatchNormMode.FROZEN
+    given = {"outputs": settings.outputs, "parameters": settings.parameters}
+    in_batch = _apply_fn(model, mode, BATCH_AXIS if of_batch else None)
 
     def kernels(variables: Any, x: Array, arch: Array) -> LayerKernels:
         params, state = variables["params"], (arch, variables["batch_stats"])
-        given = {"outputs": outputs, "parameters": settings.parameters}
+        tile = None if settings.tile is None or settings.tile >= len(x) else settings.tile
         if mode.coupled:
-
-            def apply_fn(params: Any, x: Array) -> Array:
-                return _logits(exact, params, x, state)
-
-            return coupled_kernels(apply_fn, params, x, places(), outputs=outputs, tile=tile)
-        if tile is None or tile >= len(x):
-            frozen = partial(_logits, in_batch)
-            return layer_kernels(frozen, params, x, state=state, batch_axis=BATCH_AXIS, **given)
-        # One pass over all images fixes the statistics; the tiles then use them as constants.
-        statistics = _moments(in_batch, variables, x, arch)
-        by_tiles = partial(_logits, stored)
-        return layer_kernels(by_tiles, params, x, state=(arch, statistics), tile=tile, **given)
+            places = kernel_places(model, image, settings.parameters)
+            apply_fn = partial(_with_state, in_batch, state)
+            outputs = settings.outputs
+            return coupled_kernels(apply_fn, params, x, places, outputs=outputs, tile=settings.tile)
+        if tile is None:
+            axis = BATCH_AXIS if of_batch else None
+            return layer_kernels(in_batch, params, x, state=state, batch_axis=axis, **given)
+        if of_batch:
+            # One pass over all images fixes the statistics; the tiles use them as constants.
+            assert model.statistics is not None
+            moments = _moments(model.statistics(BATCH_AXIS), BATCH_AXIS, variables, x, arch)
+            state = (arch, moments)
+        stored = _apply_fn(model, BatchNormMode.STORED, None)
+        return layer_kernels(stored, params, x, state=state, tile=tile, **given)
 
     def at_its_precision(variables: Any, x: Array, arch: Array) -> LayerKernels:
         with at_precision(settings.matmul_precision):
@@ -181,21 +196,53 @@ def layer_kernel_fn(network: NasBench201, settings: KernelSettings, image: tuple
     return at_its_precision
 
 
+def _with_state(apply_fn: Callable[..., Array], state: Any, params: Any, x: Array) -> Array:
+    return apply_fn(params, x, state)
+
+
+def kernel_fn(
+    model: Model, settings: KernelSettings, x_shape: tuple[int, ...]
+) -> Callable[[Any, Array, Array], Array]:
+    """Returns the pure function that computes the kernel of an architecture.
+
+    Args:
+        model: the network.
+        settings: the kernel wanted.
+        x_shape: of the images, or of the parts that the network sees of them, ``(parts, n, height,
+            width, channels)``, whose kernels' mean is taken.
+
+    Returns:
+        ``(variables, x, arch) -> (n, n)``.
+
+    Raises:
+        InputError: settings or images that are wrong.
+    """
+    check_settings(model, settings, x_shape)
+    layers = layer_kernel_fn(model, settings, x_shape[-3:])
+
+    def kernel(variables: Any, x: Array, arch: Array) -> Float[Array, "n n"]:
+        if x.ndim == 4:
+            return total(layers(variables, x, arch))
+        return lax.map(lambda part: total(layers(variables, part, arch)), x).mean(axis=0)
+
+    return kernel
+
+
 @dataclass(frozen=True, eq=False)
 class KernelProgram:
-    """The kernel of any cell on a batch of some shape, before it is compiled.
+    """The kernel of any architecture on a batch of some shape, before it is compiled.
 
     Made by :func:`kernel_program`.
 
     Args:
-        network: the network.
+        model: the network.
         settings: the kernel it computes.
-        shapes: of variables, images and cell.
+        shapes: of variables, images and architecture.
         fn: ``(variables, x, arch) -> (n, n)``, jitted; estimating and compiling share its trace.
         traces: grows by one whenever ``fn`` is traced.
     """
 
-    network: NasBench201
+    model: Model
     settings: KernelSettings
     shapes: tuple[Any, Any, Any]
     fn: jax.stages.Wrapped
@@ -207,47 +254,44 @@ class KernelProgram:
 
 
 def kernel_program(
-    network: NasBench201, settings: KernelSettings, x_shape: tuple[int, ...]
+    model: Model, settings: KernelSettings, x_shape: tuple[int, ...]
 ) -> KernelProgram:
     """Prepares the kernel of a network for batches of one shape; computes nothing.
 
     Args:
-        network: the network; its own batch-normalisation mode is not used.
+        model: the network.
         settings: the kernel wanted.
-        x_shape: of the images, ``(n, height, width, channels)``.
+        x_shape: of the images or their parts, as :func:`kernel_fn` takes it.
 
     Returns:
         The program.
 
     Raises:
-        InputError: float64 without ``jax_enable_x64``, or images that are no (n, h, w, c) array.
+        InputError: settings or images that are wrong.
     """
-    check_settings(settings, x_shape)
-    kernels = layer_kernel_fn(network, settings, x_shape[1:])
+    of = kernel_fn(model, settings, x_shape)
     traces: list[None] = []
 
     def kernel(variables: Any, x: Array, arch: Array) -> Array:
         traces.append(None)
-        return total(kernels(variables, x, arch))
+        return of(variables, x, arch)
 
-    dtype = jnp.dtype(PARAMETERS[settings.dtype])
-    draw = partial(init_variables, network, image_shape=x_shape[1:], dtype=dtype)
     shapes = (
-        jax.eval_shape(draw, jax.random.key(0)),
+        _variables_of(model, x_shape[-3:], jnp.dtype(PARAMETERS[settings.dtype])),
         jax.ShapeDtypeStruct(x_shape, ACTIVATIONS[settings.dtype]),
-        network.choice,
+        model.choice,
     )
-    return KernelProgram(network, settings, shapes, jax.jit(kernel), traces)
+    return KernelProgram(model, settings, shapes, jax.jit(kernel), traces)
 
 
 @dataclass(frozen=True, eq=False)
 class CompiledKernel:
-    """The kernel of any cell on one batch of images, from one executable.
+    """The kernel of any architecture on one batch of images, from one executable.
 
-    Made by :func:`compile_kernel`; call it with a cell.
+    Made by :func:`compile_kernel`; call it with an architecture.
 
     Args:
-        network: the network that was compiled.
+        model: the network that was compiled.
         settings: the kernel it computes.
         x: the images, on the device.
         executable: ``(variables, x, arch) -> (n, n)``; takes these shapes only.
@@ -257,9 +301,9 @@ class CompiledKernel:
         compilations: how often the function was traced and compiled.
     """
 
-    network: NasBench201
+    model: Model
     settings: KernelSettings
-    x: Float[Array, "n h w c"]
+    x: Float[Array, "*parts n h w c"]
     executable: Callable[[Any, Array, Array], Array]
     compile_seconds: float
     memory_bytes: int | None
@@ -277,67 +321,67 @@ class CompiledKernel:
         """
         if init_seed not in self._variables:
             self._variables.clear()
-            self._variables[init_seed] = init_variables(
-                self.network,
-                jax.random.key(init_seed),
-                self.x.shape[1:],
-                jnp.dtype(PARAMETERS[self.settings.dtype]),
-            )
+            dtype = jnp.dtype(PARAMETERS[self.settings.dtype])
+            self._variables[init_seed] = self.model.draw(init_seed, self.x.shape[-3:], dtype)
         return self._variables[init_seed]
 
-    def __call__(self, arch: ArchLike, init_seed: int = 0) -> Float[np.ndarray, "n n"]:
-        """Returns the kernel of one cell.
+    def __call__(
+        self, arch: Shaped[np.ndarray, "*genes"], init_seed: int = 0
+    ) -> Float[np.ndarray, "n n"]:
+        """Returns the kernel of one architecture.
 
         Args:
-            arch: six operations, 0..4.
-            init_seed: seed of the initialisation, shared by all cells.
+            arch: its encoding.
+            init_seed: seed of the initialisation, shared by all architectures.
 
         Returns:
             The kernel on the host, in the dtype it was computed in; see :func:`exact_zero`.
 
         Raises:
-            InputError: not a cell.
+            InputError: no encoding of this model's.
         """
         return self.of(self.variables(init_seed), arch)
 
-    def of(self, variables: Any, arch: ArchLike) -> Float[np.ndarray, "n n"]:
-        """Returns the kernel of one cell at any weights, such as trained ones.
+    def of(self, variables: Any, arch: Shaped[np.ndarray, "*genes"]) -> Float[np.ndarray, "n n"]:
+        """Returns the kernel of one architecture at any weights, such as trained ones.
 
         Args:
             variables: the Flax collections ``params`` and ``batch_stats`` of one network.
-            arch: six operations, 0..4.
+            arch: its encoding.
 
         Returns:
             The kernel on the host, in the dtype it was computed in; see :func:`exact_zero`.
 
         Raises:
-            InputError: not a cell.
+            InputError: no encoding of this model's.
         """
-        cell = check_arch(arch)
-        gram = self.executable(variables, self.x, jnp.asarray(cell))
-        return exact_zero(self.settings.parameters, cell, np.asarray(gram))
+        chosen = check_arch(self.model, arch)
+        gram = self.executable(variables, self.x, jnp.asarray(chosen))
+        return exact_zero(self.model, self.settings.parameters, chosen, np.asarray(gram))
 
 
 def compile_kernel(
-    network: NasBench201, settings: KernelSettings, x: Float[np.ndarray, "n h w c"]
+    model: Model, settings: KernelSettings, x: Float[np.ndarray, "*parts n h w c"]
 ) -> CompiledKernel:
     """Compiles the kernel of a network for one batch of images.
 
     Args:
-        network: the network; its own batch-normalisation mode is not used.
+        model: the network.
         settings: the kernel wanted.
         x: the images, standardised.
 
     Returns:
-        A function of the cell.
+        A function of the architecture.
 
     Raises:
         InputError: float64 without ``jax_enable_x64``, or images that are no (n, h, w, c) array.
     """
-    return compile_program(kernel_program(network, settings, x.shape), x)
+    return compile_program(kernel_program(model, settings, x.shape), x)
 
 
-def compile_program(program: KernelProgram, x: Float[np.ndarray, "n h w c"]) -> CompiledKernel:
+def compile_program(
+    program: KernelProgram, x: Float[np.ndarray | Array, "*parts n h w c"]
+) -> CompiledKernel:
     """Compiles a prepared kernel.
 
     Args:
@@ -345,14 +389,14 @@ def compile_program(program: KernelProgram, x: Float[np.ndarray, "n h w c"]) -> 
         x: the images, standardised, of the shape that it was prepared for.
 
     Returns:
-        A function of the cell.
+        A function of the architecture.
     """
     images = jnp.asarray(x, ACTIVATIONS[program.settings.dtype])
     start = time.perf_counter()
     executable = program.fn.lower(*program.shapes).compile()
     seconds = time.perf_counter() - start
     return CompiledKernel(
-        program.network,
+        program.model,
         program.settings,
         images,
         executable,
@@ -363,22 +407,27 @@ def compile_program(program: KernelProgram, x: Float[np.ndarray, "n h w c"]) -> 
 
 
 def exact_zero(
-    parameters: ParameterChoice, arch: Int[np.ndarray, "6"], gram_NxN: Float[np.ndarray, "n n"]
+    model: Model,
+    parameters: ParameterChoice,
+    arch: Shaped[np.ndarray, "*genes"],
+    gram_NxN: Float[np.ndarray, "n n"],
 ) -> Float[np.ndarray, "n n"]:
-    """Returns the kernel of a cell, with what is exactly zero set to zero.
+    """Returns the kernel of an architecture, with what is exactly zero set to zero.
 
-    The output of a cell without a path from input to output is constant, so the weights that enter
-    LGA have no gradient. In floating point batch normalisation turns the rounding of a constant
-    channel into a kernel of about 1e-20, which no threshold tells from a small one.
+    Where the output of an architecture is constant (a cell without a path from input to output),
+    the weights that enter LGA have no gradient. In floating point batch normalisation turns the
+    rounding of a constant channel into a kernel of about 1e-20, which no threshold tells from a
+    small one.
 
     Args:
+        model: the network.
         parameters: those that enter.
-        arch: the cell.
+        arch: the encoding.
         gram_NxN: its kernel as computed.
 
     Returns:
         The kernel, or zeros.
     """
-    if parameters == "lga" and not is_connected(arch):
+    if parameters == "lga" and model.constant(arch):
         return np.zeros_like(gram_NxN)
     return gram_NxN

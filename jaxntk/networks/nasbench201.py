@@ -9,8 +9,7 @@ scores (Mok et al., CVPR 2022); stem, residual blocks and the last normalisation
 """
 
 from collections.abc import Callable
-from enum import StrEnum
-from functools import cache, partial
+from functools import cache
 from typing import Any, ClassVar, cast
 
 import flax.linen as nn
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.drawing import leaf_by_leaf
 from jaxntk.networks.initializers import initialization
 from jaxntk.networks.layers import (
@@ -29,49 +29,8 @@ from jaxntk.networks.layers import (
     avg_pool_2x2,
     relu,
 )
-from jaxntk.networks.model import Model, Variables
+from jaxntk.networks.model import Variables
 from jaxntk.networks.nasbench201_cell import Cell, without_dead_ends
-
-
-class BatchNormMode(StrEnum):
-    """What batch normalisation does while a kernel is taken; it changes the kernel and its ranking.
-
-    * ``BATCH``: batch statistics, differentiated through. Examples interact; the kernel is exact
-      and dear (the official LGA code in training mode).
-    * ``FROZEN``: batch statistics, held constant. Examples do not interact.
-    * ``RUNNING``: running statistics where the network keeps them, and batch statistics,
-      differentiated through, inside cells, which keep none (the official LGA code in evaluation
-      mode). Examples interact.
-    * ``STORED``: every layer uses the statistics in ``batch_stats``. Examples do not interact.
-    """
-
-    BATCH = "batch"
-    FROZEN = "frozen"
-    RUNNING = "running"
-    STORED = "stored"
-
-    @property
-    def tracked(self) -> Normalizer:
-        """What the layers with running statistics use."""
-        return _NORMALIZERS[self][0]
-
-    @property
-    def cells(self) -> Normalizer:
-        """What the layers inside cells use."""
-        return _NORMALIZERS[self][1]
-
-    @property
-    def coupled(self) -> bool:
-        """Whether the examples of a batch interact, so that only the coupled kernel is exact."""
-        return Normalizer.BATCH in _NORMALIZERS[self]
-
-
-_NORMALIZERS = {
-    BatchNormMode.BATCH: (Normalizer.BATCH, Normalizer.BATCH),
-    BatchNormMode.FROZEN: (Normalizer.FROZEN, Normalizer.FROZEN),
-    BatchNormMode.RUNNING: (Normalizer.STORED, Normalizer.BATCH),
-    BatchNormMode.STORED: (Normalizer.STORED, Normalizer.STORED),
-}
 
 
 class Reduction(nn.Module):
@@ -104,7 +63,8 @@ class NasBench201(nn.Module):
         num_classes: outputs of the classifier.
         channels: of the stem and the first stage (16 in the benchmark).
         cells_per_stage: 5 in the benchmark.
-        batch_norm: see :class:`BatchNormMode`; there is no default.
+        batch_norm: see :class:`~jaxntk.networks.batch_norm.BatchNormMode`; what takes a kernel or
+            trains says which it means (:func:`~jaxntk.networks.nasbench201_model.cell_model`).
         initializer: ``pytorch``, ``he_normal`` or ``lecun_normal``.
         axis_name: name of a ``jax.vmap`` axis that the rest of a batch is along, for statistics of
             the batch; None where x is the whole batch.
@@ -113,7 +73,7 @@ class NasBench201(nn.Module):
     num_classes: int
     channels: int
     cells_per_stage: int
-    batch_norm: BatchNormMode
+    batch_norm: BatchNormMode = BatchNormMode.STORED
     initializer: str = "pytorch"
     axis_name: str | None = None
 
@@ -197,7 +157,7 @@ def batch_statistics(
     x: Float[Array, "n h w c"],
     arch: Shaped[Array, "..."],
 ) -> dict[str, Any]:
-    """Returns the collection ``batch_stats`` that makes stored statistics those of a batch.
+    """Returns the collection ``batch_stats`` by which stored statistics are those of a batch.
 
     Args:
         network: the network.
@@ -206,11 +166,11 @@ def batch_statistics(
         arch: six operations, 0..4, or what else the network lets one choose.
 
     Returns:
-        ``{"batch_stats": ...}``.
+        The collection.
     """
     frozen = network.clone(batch_norm=BatchNormMode.FROZEN)
     _, updated = cast(tuple, frozen.apply(variables, x, arch, mutable=["batch_stats"]))
-    return updated
+    return updated["batch_stats"]
 
 
 def init_variables(
@@ -248,30 +208,3 @@ def _init_fn(
         return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
 
     return init
-
-
-def cell_model(network: NasBench201) -> Model:
-    """Returns the network as a model: it is trained by the statistics of each batch.
-
-    Args:
-        network: the network, in any batch-normalisation mode.
-
-    Returns:
-        The model. Cells keep no running statistics, so a trained one is tested with those of
-        training images, taken anew from its present weights.
-    """
-    training = network.clone(batch_norm=BatchNormMode.BATCH)
-    stored = network.clone(batch_norm=BatchNormMode.STORED)
-
-    def draw(seed: int, image: tuple[int, ...], dtype: jnp.dtype) -> dict[str, Any]:
-        return init_variables(network, jax.random.key(seed), image, dtype)
-
-    def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        out, updated = cast(tuple, training.apply(variables, x, arch, mutable=["batch_stats"]))
-        return out, updated["batch_stats"]
-
-    def tested(variables: Variables, x: Array, arch: Array) -> dict[str, Any]:
-        return {**variables, **batch_statistics(network, variables, x, arch)}
-
-    return Model(stored, partial(logits, stored), draw, forward, tested)

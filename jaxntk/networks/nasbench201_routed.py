@@ -29,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxntk.errors import InputError
 from jaxntk.networks import routed_rules
+from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.layers import (
     Normalizer,
     avg_pool_2x2,
@@ -36,7 +37,7 @@ from jaxntk.networks.layers import (
     normalize,
     relu,
 )
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.nasbench201 import NasBench201
 from jaxntk.spaces.nasbench201 import EDGES, OPS
 
 Path = tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The kernels of a population of cells that share one initialisation, chunk by chunk.
+"""The kernels of a population of architectures that share one initialisation, chunk by chunk.
 
 The population is cut into chunks of one size, so one compilation serves all of them; a chunk is cut
 into one part for each device. How a part is computed is a strategy
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.memory import MemoryEstimate, executable_bytes
 from jaxntk.kernels.program import ACTIVATIONS, PARAMETERS, KernelSettings, check_settings
-from jaxntk.networks.nasbench201 import NasBench201, init_variables
+from jaxntk.networks.model import Model
 from jaxntk.population.devices import (
     Devices,
     distribute,
@@ -39,7 +39,7 @@ from jaxntk.population.fit import (
     those_that_fit,
 )
 from jaxntk.population.strategies import Plan, Strategy, applicable, plan
-from jaxntk.spaces.nasbench201 import check_archs
+from jaxntk.spaces.genes import check_genes
 
 # A chunk that takes less is timed twice: the first time some drivers still load the program.
 _QUICK_SECONDS = 2.0
@@ -126,10 +126,10 @@ class PopulationKernels:
 
 
 def population_kernels(
-    network: NasBench201,
+    model: Model,
     settings: KernelSettings,
     x: Float[np.ndarray, "n h w c"],
-    archs: Int[np.ndarray, "num 6"],
+    archs: Int[np.ndarray, "num genes"],
     *,
     strategy: str = "auto",
     chunk: int | None = None,
@@ -137,22 +137,22 @@ def population_kernels(
     devices: Devices | None = None,
     progress: Progress | None = None,
 ) -> PopulationKernels:
-    """Prepares the kernels of a population of cells at one initialisation: plans and compiles.
+    """Prepares the kernels of a population at one initialisation: plans and compiles.
 
     ``auto`` compiles each strategy that applies, times it on one chunk, and keeps the fastest. It
     leaves out ``vmap`` where ``routed`` applies: both compute all cells at once, and ``vmap``
     computes what no cell chose as well.
 
     Args:
-        network: the network; its own batch-normalisation mode is not used.
+        model: the network, which needs one program for all architectures.
         settings: the kernel wanted.
-        x: standardised images, the same for all cells and in every process.
-        archs: the cells.
+        x: standardised images, the same for all architectures and in every process.
+        archs: the encodings.
         strategy: ``map``, ``vmap``, ``routed``, or ``auto``.
-        chunk: cells computed together, a multiple of the number of devices; None for 8 on each CPU
-            and 50 on each other device, or as many as fit into its memory. Memory grows with it,
-            but for ``map``.
-        init_seed: seed of the initialisation, shared by all cells.
+        chunk: architectures computed together, a multiple of the number of devices; None for 8 on
+            each CPU and 50 on each other device, or as many as fit into its memory. Memory grows
+            with it, but for ``map``.
+        init_seed: seed of the initialisation, shared by all.
         devices: by default all there are, those of other processes included.
         progress: called as ``progress(done, num)`` after each chunk.
 
@@ -164,8 +164,8 @@ def population_kernels(
             unknown or does not apply, or float64 without ``jax_enable_x64``.
 
     Example:
-        >>> from jaxntk.networks.nasbench201 import BatchNormMode
-        >>> tiny = NasBench201(3, 2, 1, BatchNormMode.FROZEN)
+        >>> from jaxntk.networks.nasbench201_model import NasBench201, cell_model
+        >>> tiny = cell_model(NasBench201(3, 2, 1))
         >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
         >>> cells = np.array([[3, 1, 0, 2, 0, 1], [1, 1, 1, 1, 1, 1]])
         >>> settings = KernelSettings(batch_norm="frozen")
@@ -173,28 +173,21 @@ def population_kernels(
         >>> kernels.array().shape
         (2, 4, 4)
     """
-    archs = check_archs(archs)
-    if not len(archs):
-        raise InputError("archs", "no cell", "give at least one")
+    model, archs = _one_program(model, archs)
     mesh = population_mesh(devices)
     size = part_size(chunk, mesh, len(archs))
-    check_settings(settings, x.shape)
+    check_settings(model, settings, x.shape)
     check_choice("strategy", strategy, ("auto", *get_args(Strategy)))
     images = np.asarray(x, ACTIVATIONS[settings.dtype])
-    variables = init_variables(
-        network,
-        jax.random.key(init_seed),
-        images.shape[1:],
-        jnp.dtype(PARAMETERS[settings.dtype]),
-    )
+    variables = model.draw(init_seed, images.shape[1:], jnp.dtype(PARAMETERS[settings.dtype]))
     inputs = replicate(mesh, variables), replicate(mesh, images)
 
     def planned(name: str, cells: int) -> Plan:
-        return plan(name, network, settings, x.shape, archs, cells, multiple=mesh.size)
+        return plan(name, model, settings, x.shape, archs, cells, multiple=mesh.size)
 
     fitted = those_that_fit(
         partial(fit, mesh, partial(planned, name), size, inputs, chunk)
-        for name in _tried(strategy, settings, len(images))
+        for name in _tried(strategy, model, settings, len(images))
     )
     candidates = those_that_fit(partial(_compile, mesh, each, inputs) for each in fitted)
     rates: dict[str, float] = {}
@@ -215,11 +208,27 @@ def population_kernels(
     )
 
 
-def _tried(strategy: str, settings: KernelSettings, n: int) -> tuple[str, ...]:
+def _one_program(
+    model: Model, archs: Int[np.ndarray, "num genes"]
+) -> tuple[Model, Int[np.ndarray, "num genes"]]:
+    """Returns the network that computes a population, or refuses what one program cannot."""
+    if model.options is None:
+        raise InputError("model", model.choice, "give one whose architectures are vectors of genes")
+    found = check_genes(archs, model.options, "archs")
+    if not len(found):
+        raise InputError("archs", "none", "give at least one")
+    programs = {each.network: each for each in (model.program(model, arch) for arch in found)}
+    if len(programs) > 1:
+        got = f"architectures of {len(programs)} programs"
+        raise InputError("archs", got, "give those of one, or score them one at a time")
+    return next(iter(programs.values())), found
+
+
+def _tried(strategy: str, model: Model, settings: KernelSettings, n: int) -> tuple[str, ...]:
     """Names the strategies among which the fastest is taken."""
     if strategy != "auto":
         return (strategy,)
-    possible = applicable(settings, n)
+    possible = applicable(model, settings, n)
     return ("map", "routed") if "routed" in possible else possible
 
 

@@ -1,4 +1,4 @@
-"""The kernel of one cell whose images are spread over devices.
+"""The kernel of one architecture whose images are spread over devices.
 
 Each device runs the network forwards and backwards on its own images and computes their rows of
 the kernel; for each layer the per-example gradients of the other devices are fetched, and batch
@@ -12,20 +12,18 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Float, Shaped
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.layer_kernels import total
-from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
-from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.kernels.program import KernelSettings, kernel_fn
+from jaxntk.networks.model import Model, check_arch
 from jaxntk.population.devices import AXIS, Devices, distribute, gather, population_mesh, replicate
-from jaxntk.spaces.nasbench201 import ArchLike, check_arch
 
-ShardedKernel = Callable[[ArchLike], Float[np.ndarray, "n n"]]
+ShardedKernel = Callable[[Shaped[np.ndarray, "*genes"]], Float[np.ndarray, "n n"]]
 
 
 def sharded_kernel(
-    network: NasBench201,
+    model: Model,
     settings: KernelSettings,
     variables: Any,
     x: Float[np.ndarray, "n h w c"],
@@ -34,14 +32,14 @@ def sharded_kernel(
     """Spreads the images of a kernel over devices.
 
     Args:
-        network: the network; its own batch-normalisation mode is not used.
+        model: the network.
         settings: the kernel wanted, without a tile.
         variables: the Flax collections, in the dtype of the kernel; the same in every process.
         x: the images, in the dtype of the activations; the same in every process.
         devices: by default all there are, those of other processes included.
 
     Returns:
-        A function of the cell. All processes call it alike, and get the whole kernel.
+        A function of the encoding. All processes call it alike, and get the whole kernel.
 
     Raises:
         InputError: a tile, or images that do not fall into equal parts.
@@ -53,16 +51,12 @@ def sharded_kernel(
     if len(x) % mesh.size:
         cure = f"give a multiple of {mesh.size}, the number of devices"
         raise InputError("num_images", len(x), cure)
-    layers = layer_kernel_fn(network, settings, x.shape[1:])
-
-    def kernel(variables: Any, x: Array, arch: Array) -> Float[Array, "n n"]:
-        return total(layers(variables, x, arch))
-
+    kernel = kernel_fn(model, settings, x.shape)
     whole, cut = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec(AXIS)))
     compiled = jax.jit(kernel, in_shardings=(whole, cut, whole), out_shardings=cut)
     on_devices = partial(compiled, replicate(mesh, variables), distribute(mesh, x))
 
-    def of_cell(arch: ArchLike) -> Float[np.ndarray, "n n"]:
-        return gather(on_devices(replicate(mesh, check_arch(arch))))
+    def of(arch: Shaped[np.ndarray, "*genes"]) -> Float[np.ndarray, "n n"]:
+        return gather(on_devices(replicate(mesh, check_arch(model, arch))))
 
-    return of_cell
+    return of

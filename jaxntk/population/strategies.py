@@ -1,20 +1,21 @@
-"""Three ways to compute the kernels of many cells that share one initialisation.
+"""Three ways to compute the kernels of many architectures that share one initialisation.
 
 ==========  =======================================  =================================  ==========
 strategy    how                                      which kernels                      good where
 ==========  =======================================  =================================  ==========
-``map``     one cell after another; a switch runs    all                                a cell fills
-            only the operation that was chosen                                          the device
-``vmap``    all at once; every operation runs for    all                                cells are
-            every cell                                                                  tiny
+``map``     one after another; a switch runs only    all                                one fills
+            the operation that was chosen                                               the device
+``vmap``    all at once; every operation runs for    all                                they are
+            every architecture                                                          tiny
 ``routed``  all at once; every operation runs on     batch normalisation ``frozen``,    the device
-            the cells that chose it                  no ``tile``                        is large
+            those that chose it                      no ``tile``, of models that have   is large
+                                                     :class:`~jaxntk.networks.model.Routed`
 ==========  =======================================  =================================  ==========
 
 They agree up to rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
@@ -26,15 +27,11 @@ from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.function import kernel_dtype
-from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.outputs import output_basis
 from jaxntk.kernels.parameters import Places, predicate, select
-from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
-from jaxntk.networks import nasbench201_routing
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-from jaxntk.networks.nasbench201_routed import Routes, Slots, routed_logits
+from jaxntk.kernels.program import KernelSettings, kernel_fn
+from jaxntk.networks.model import Model, Routed
 from jaxntk.networks.precision import at_precision
-from jaxntk.spaces.nasbench201 import NUM_EDGES, OPS
 
 Strategy = Literal["map", "vmap", "routed"]
 PartFn = Callable[[Any, Array, Any], Array]
@@ -49,8 +46,8 @@ class Plan(NamedTuple):
         fn: the function.
         work: what it is given beside variables and images; the first axis of every array counts
             the parts.
-        index: which cell of the population each kernel of each part belongs to; the number of
-            cells where it belongs to none.
+        index: which architecture of the population each kernel of each part belongs to; their
+            number where it belongs to none.
     """
 
     strategy: Strategy
@@ -59,10 +56,11 @@ class Plan(NamedTuple):
     index: Int[np.ndarray, "parts size"]
 
 
-def applicable(settings: KernelSettings, n: int) -> tuple[Strategy, ...]:
+def applicable(model: Model, settings: KernelSettings, n: int) -> tuple[Strategy, ...]:
     """Lists the strategies that can compute a kernel.
 
     Args:
+        model: the network.
         settings: the kernel wanted.
         n: images.
 
@@ -70,17 +68,17 @@ def applicable(settings: KernelSettings, n: int) -> tuple[Strategy, ...]:
         Their names.
     """
     untiled = settings.tile is None or settings.tile >= n
-    if settings.batch_norm == "frozen" and untiled and settings.outputs != "full":
+    if model.routed is not None and settings.batch_norm == "frozen" and untiled:
         return ("map", "vmap", "routed")
     return ("map", "vmap")
 
 
 def plan(
     strategy: str,
-    network: NasBench201,
+    model: Model,
     settings: KernelSettings,
     x_shape: tuple[int, ...],
-    archs: Int[np.ndarray, "num 6"],
+    archs: Int[np.ndarray, "num genes"],
     size: int,
     *,
     multiple: int = 1,
@@ -89,11 +87,11 @@ def plan(
 
     Args:
         strategy: ``map``, ``vmap`` or ``routed``.
-        network: the network; its own batch-normalisation mode is not used.
+        model: the network.
         settings: the kernel wanted.
         x_shape: of the images.
-        archs: the cells.
-        size: cells in a part.
+        archs: the encodings.
+        size: architectures in a part.
         multiple: the number of parts is a multiple of it.
 
     Returns:
@@ -104,51 +102,47 @@ def plan(
     """
     name = _check_strategy(strategy)
     if name == "routed":
-        if name not in applicable(settings, x_shape[0]):
+        if model.routed is None:
+            raise InputError("strategy", "routed", "choose map or vmap: this network has no routes")
+        if name not in applicable(model, settings, x_shape[0]):
             cure = "choose map or vmap; routed is for frozen batch normalisation without a tile"
             got = f"routed with batch_norm={settings.batch_norm}, tile={settings.tile}"
             raise InputError("strategy", f"{got}, outputs={settings.outputs}", cure)
-        packing = nasbench201_routing.pack(archs, size, multiple=multiple)
-        fn = routed_kernels_fn(network, settings, packing.slots)
-        return Plan(name, fn, nasbench201_routing.routes(packing), packing.index)
-    index, cells = _in_order(archs, size, multiple)
-    return Plan(name, _switched_fn(name, network, settings, x_shape[1:]), cells, index)
+        index, routes, slots = model.routed.plan(archs, size, multiple)
+        return Plan(name, routed_kernels_fn(model.routed, settings, slots), routes, index)
+    index, chosen = _in_order(archs, size, multiple)
+    return Plan(name, _switched_fn(name, model, settings, x_shape), chosen, index)
 
 
-def routed_kernels_fn(
-    network: NasBench201,
-    settings: KernelSettings,
-    slots: tuple[Slots, ...],
-) -> PartFn:
-    """Returns the pure function that computes the kernels of cells routed to their operations.
+def routed_kernels_fn(routed: Routed, settings: KernelSettings, slots: Hashable) -> PartFn:
+    """Returns the pure function that computes kernels of architectures routed to their operations.
 
     Args:
-        network: the network; its own batch-normalisation mode is not used.
+        routed: the network of many architectures.
         settings: the kernel wanted.
-        slots: of each operation on each edge.
+        slots: the static sizes of its plan.
 
     Returns:
-        ``(variables, x, routes) -> kernels (cells, n, n)``.
+        ``(variables, x, routes) -> kernels (archs, n, n)``.
 
     Raises:
         InputError: an unknown choice of parameters. One that none satisfies is told when the
             function is called.
     """
     enters = predicate(settings.parameters)
-    frozen = network.clone(batch_norm=BatchNormMode.FROZEN)
 
-    def kernels(variables: Any, x: Array, routes: Routes) -> Float[Array, "cells n n"]:
+    def kernels(variables: Any, x: Array, routes: Any) -> Float[Array, "archs n n"]:
         with at_precision(settings.matmul_precision):
             return all_at_once(variables, x, routes)
 
-    def all_at_once(variables: Any, x: Array, routes: Routes) -> Float[Array, "cells n n"]:
+    def all_at_once(variables: Any, x: Array, routes: Any) -> Float[Array, "archs n n"]:
         paths = traverse_util.flatten_dict(dict(variables["params"]))
         select(Places(dict.fromkeys(paths, ())), settings.parameters)
-        cells = len(routes.skip[0])
-        zeros = jnp.zeros((cells, len(x), len(x)), kernel_dtype(variables["params"]))
+        num = len(jax.tree.leaves(routes)[-1])
+        zeros = jnp.zeros((num, len(x), len(x)), kernel_dtype(variables["params"]))
 
         def logits(places: Array) -> Array:
-            return routed_logits(frozen, variables, x, routes, slots, places, enters)
+            return routed.logits(variables, x, routes, slots, places, enters)
 
         out, pull_back = jax.vjp(logits, zeros)
         basis = output_basis(settings.outputs, out.shape[-1], out.dtype)
@@ -170,13 +164,13 @@ def _check_strategy(strategy: str) -> Strategy:
 
 
 def _switched_fn(
-    strategy: Strategy, network: NasBench201, settings: KernelSettings, image: tuple[int, ...]
+    strategy: Strategy, model: Model, settings: KernelSettings, x_shape: tuple[int, ...]
 ) -> PartFn:
-    layers = layer_kernel_fn(network, settings, image)
+    of = kernel_fn(model, settings, x_shape)
 
-    def kernels(variables: Any, x: Array, archs: Array) -> Float[Array, "cells n n"]:
+    def kernels(variables: Any, x: Array, archs: Array) -> Float[Array, "archs n n"]:
         def kernel(arch: Array) -> Array:
-            return total(layers(variables, x, arch))
+            return of(variables, x, arch)
 
         return lax.map(kernel, archs) if strategy == "map" else jax.vmap(kernel)(archs)
 
@@ -184,10 +178,10 @@ def _switched_fn(
 
 
 def _in_order(
-    archs: Int[np.ndarray, "num 6"], size: int, multiple: int
-) -> tuple[Int[np.ndarray, "parts size"], Int[np.ndarray, "parts size 6"]]:
-    """Cuts cells into parts as they stand; cells that are all ``none`` fill the last ones."""
+    archs: Int[np.ndarray, "num genes"], size: int, multiple: int
+) -> tuple[Int[np.ndarray, "parts size"], Int[np.ndarray, "parts size genes"]]:
+    """Cuts architectures into parts as they stand; copies of the first fill the last ones."""
     parts = -(-len(archs) // (size * multiple)) * multiple
-    index = np.minimum(np.arange(parts * size), len(archs)).reshape(parts, size)
-    nothing = np.full((1, NUM_EDGES), OPS.index("none"), np.int32)
-    return index, np.concatenate([archs, nothing])[index]
+    even = -(-len(archs) // parts)
+    index = np.minimum(np.arange(parts * even), len(archs)).reshape(parts, even)
+    return index, np.concatenate([archs, archs[:1]])[index]

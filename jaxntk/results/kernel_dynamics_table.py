@@ -19,13 +19,13 @@ def dynamics_table(cells: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
         The table.
     """
     table = Table(title="After the last epoch", title_justify="left")
-    for name in ("cell", "network", "linearized", "advantage", "cosine with K_0"):
+    for name in ("architecture", "network", "linearized", "advantage", "cosine with K_0"):
         table.add_column(name)
     for name in ("LGA", "LGA at K_0"):
         table.add_column(name)
     for cell in cells:
         table.add_row(
-            titles[cell["ops"]],
+            titles[cell["arch"]],
             f"{cell['network_test_accuracy']:.1f} %",
             f"{cell['linearized_test_accuracy']:.1f} %",
             _number(cell["nonlinear_advantage"], "+.1f"),

@@ -16,6 +16,8 @@ SHOWN = ("lga", "lga_centred", "mean", "frobenius", "condition_number", "effecti
 DODGE = 0.012
 """Neighbouring lines stand apart by this fraction of the epochs, so that intervals do not hide
 one another."""
+TITLES = {None: "without a kernel", "none": "kernel"}
+"""Of panels; others are of a mode of batch normalisation."""
 
 
 def over_epochs_figure(entries: Sequence[Mapping[str, Any]], truth: str) -> Figure:
@@ -48,7 +50,7 @@ def over_epochs_figure(entries: Sequence[Mapping[str, Any]], truth: str) -> Figu
             ax.axhline(params["kendall"], color=theme.BASELINE, linewidth=1.2, label="#params")
         if params["kendall_ci95"] is not None:
             ax.axhspan(*params["kendall_ci95"], color=theme.BASELINE, alpha=0.12, linewidth=0)
-        _dress(ax, "without a kernel" if mode is None else f"kernel, {mode}")
+        _dress(ax, TITLES.get(mode, f"kernel, {mode}"))
     panels[0].set_ylabel(f"Kendall tau with {truth}", color=theme.MUTED, fontsize=9)
     return figure
 

@@ -19,7 +19,8 @@ def flat_entries(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     beyond = list(dict.fromkeys(name for entry in entries for name in entry["beyond"]))
     taken = ("score", "epochs", "batch_norm", "kendall", "kendall_ci95", "spearman")
-    taken += ("partial", "partial_ci95", "with_live_params", "with_live_params_ci95")
+    taken += ("partial", "partial_ci95")
+    taken += tuple(name for name in (entries[0] if entries else ()) if name.startswith("with_"))
     rows = []
     for entry in entries:
         row = {name: entry[name] for name in taken}

@@ -22,13 +22,13 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from jaxntk.errors import InputError
-from jaxntk.spaces.nasbench201_cost import CONVOLUTIONS
 from jaxntk.spaces.nasbench201_encoding import (
+    CONVOLUTIONS,
     EDGES,
-    NUM_EDGES,
     OPS,
     ArchLike,
     check_arch,
+    check_archs,
     enumerate_space,
 )
 
@@ -67,11 +67,25 @@ def live_edges(arch: ArchLike) -> Bool[np.ndarray, "6"]:
         >>> live_edges([3, 0, 3, 1, 0, 0]).tolist()
         [False, False, False, True, False, False]
     """
-    ops = check_arch(arch)
-    live = np.zeros(NUM_EDGES, bool)
-    for path in PATHS:
-        if NONE not in ops[list(path)]:
-            live[list(path)] = True
+    return live_edges_of(check_arch(arch)[None])[0]
+
+
+def live_edges_of(archs: ArchLike) -> Bool[np.ndarray, "num 6"]:
+    """Marks the edges that the outputs of many cells depend on.
+
+    Args:
+        archs: one row of six operations, integers 0..4, a cell.
+
+    Returns:
+        A flag for each edge of each cell, as :func:`live_edges` gives them.
+
+    Raises:
+        InputError: not a population of cells.
+    """
+    ops = check_archs(archs)
+    live = np.zeros(ops.shape, bool)
+    for path in map(list, PATHS):
+        live[:, path] |= np.all(ops[:, path] != NONE, axis=1, keepdims=True)
     return live
 
 

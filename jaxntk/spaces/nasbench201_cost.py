@@ -17,13 +17,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from jaxntk.errors import InputError
-from jaxntk.spaces.nasbench201_encoding import OPS, ArchLike, check_arch, check_archs
+from jaxntk.spaces.nasbench201_canonical import live_edges_of
+from jaxntk.spaces.nasbench201_encoding import CONVOLUTIONS, ArchLike, check_arch, check_archs
 
 STAGES = (1, 2, 4)
 """Channels of each stage, as a multiple of the stem's; the image shrinks by the same factor."""
-
-CONVOLUTIONS = {1: OPS.index("nor_conv_1x1"), 3: OPS.index("nor_conv_3x3")}
-"""The operations that are convolutions, by kernel size."""
 
 
 class Costs(NamedTuple):
@@ -33,11 +31,14 @@ class Costs(NamedTuple):
         params: trainable parameters of the whole network.
         flops: multiply-accumulates for one image.
         convolutions: convolutions on the six edges of the cell.
+        live_params: parameters without those of edges that do not lie between input and output; 0
+            where nothing does. What the mere shape of a cell says, which a kernel knows as well.
     """
 
     params: Int64[np.ndarray, " num"]
     flops: Int64[np.ndarray, " num"]
     convolutions: Int64[np.ndarray, " num"]
+    live_params: Int64[np.ndarray, " num"]
 
 
 def population_costs(
@@ -83,7 +84,11 @@ def population_costs(
         cure = f"the network halves the image twice; give a multiple of {STAGES[-1]}"
         raise InputError("image_size", image_size, cure)
     cells = check_archs(archs)
-    counts = np.stack([np.sum(cells == op, axis=1) for op in CONVOLUTIONS.values()], axis=1)
+    live = live_edges_of(cells)
+    counts, used = (
+        np.stack([np.sum((cells == op) & edges, axis=1) for op in CONVOLUTIONS.values()], axis=1)
+        for edges in (True, live)
+    )
     areas = np.array(list(CONVOLUTIONS)) ** 2
     edge_params, edge_flops = np.zeros_like(areas), np.zeros_like(areas)
     for factor in STAGES:
@@ -96,6 +101,7 @@ def population_costs(
         params=params + counts @ edge_params,
         flops=flops + counts @ edge_flops,
         convolutions=counts.sum(axis=1),
+        live_params=np.where(live.any(axis=1), params + used @ edge_params, 0),
     )
 
 

@@ -13,6 +13,9 @@ from jaxntk.errors import InputError, did_you_mean
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """The operations, in the order of the benchmark; their index is the encoding."""
 
+CONVOLUTIONS = {1: OPS.index("nor_conv_1x1"), 3: OPS.index("nor_conv_3x3")}
+"""The operations that are convolutions, by kernel size."""
+
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 """The edges as ``(to, from)``, in the order in which the official string names them."""
 

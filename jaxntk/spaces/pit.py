@@ -187,11 +187,29 @@ def blocks(arch: GenesLike) -> Blocks:
     return Blocks(widths, heads, tuple(own.mlp_ratio * width for width in widths))
 
 
-def grids(image_size: int) -> tuple[int, int, int]:
+def stride_of(patch_size: int) -> int:
+    """Returns how far it is from one patch to the next: half a patch, so that they overlap.
+
+    Args:
+        patch_size: height and width of a patch, in pixels.
+
+    Returns:
+        Pixels, at least 1.
+
+    Raises:
+        InputError: no patch.
+    """
+    if patch_size < 1:
+        raise InputError("patch_size", patch_size, "give at least 1")
+    return max(1, patch_size // 2)
+
+
+def grids(image_size: int, patch_size: int = PATCH_SIZE) -> tuple[int, int, int]:
     """Returns how many tokens each stage has along an axis, the class token aside.
 
     Args:
         image_size: height and width in pixels.
+        patch_size: height and width of a patch, in pixels.
 
     Returns:
         A number a stage.
@@ -203,15 +221,21 @@ def grids(image_size: int) -> tuple[int, int, int]:
         >>> grids(224)
         (27, 14, 7)
     """
-    if image_size < PATCH_SIZE:
-        raise InputError("image_size", image_size, f"give at least {PATCH_SIZE}, a patch")
-    first = (image_size - PATCH_SIZE) // STRIDE + 1
+    stride = stride_of(patch_size)
+    if image_size < patch_size:
+        raise InputError("image_size", image_size, f"give at least {patch_size}, a patch")
+    first = (image_size - patch_size) // stride + 1
     second = (first - 1) // 2 + 1
     return first, second, (second - 1) // 2 + 1
 
 
 def population_costs(
-    archs: GenesLike, *, image_size: int = 224, in_channels: int = 3, num_classes: int = 1000
+    archs: GenesLike,
+    *,
+    image_size: int = 224,
+    patch_size: int = PATCH_SIZE,
+    in_channels: int = 3,
+    num_classes: int = 1000,
 ) -> ViTCosts:
     """Counts parameters and FLOPs of many architectures at once.
 
@@ -222,6 +246,7 @@ def population_costs(
     Args:
         archs: one encoding a row.
         image_size: height and width in pixels.
+        patch_size: height and width of a patch, in pixels.
         in_channels: of the images.
         num_classes: outputs of the classifier.
 
@@ -238,10 +263,10 @@ def population_costs(
     check_sizes(in_channels=in_channels, num_classes=num_classes)
     checked = genes.check_genes(archs, GENE_SIZES)
     base, ratio = genes.take(BASE_DIMS, checked[:, 0]), genes.take(MLP_RATIOS, checked[:, -1])
-    heads, sides = genes.take(HEADS, checked[:, -2]), grids(image_size)
+    heads, sides = genes.take(HEADS, checked[:, -2]), grids(image_size, patch_size)
     widths = [base * heads[:, stage] for stage in range(STAGES)]
     depths = [genes.take(DEPTHS[stage], checked[:, 1 + stage]) for stage in range(STAGES)]
-    pixels = in_channels * PATCH_SIZE**2
+    pixels = in_channels * patch_size**2
     params = (pixels + 1) * widths[0] + (sides[0] ** 2 + 1) * widths[0]
     flops = sides[0] ** 2 * pixels * widths[0]
     for stage in range(STAGES):

@@ -23,6 +23,9 @@ AUTOFORMERS: Mapping[str, autoformer.Choices] = {
 """Spaces of AutoFormer's kind: what can be chosen."""
 
 
+TRANSFORMER_COUNTS = ("depth", "width", "flops", "params")
+
+
 def autoformer_space(name: str, choices: autoformer.Choices) -> Space:
     """Returns a space of AutoFormer's kind.
 
@@ -49,6 +52,7 @@ def autoformer_space(name: str, choices: autoformer.Choices) -> Space:
         representative=read,
         costs=partial(autoformer.population_costs, space=choices),
         network=("patch_size",),
+        baselines=TRANSFORMER_COUNTS,
         draw=draw,
         active=partial(autoformer.active_genes, space=choices),
         limit=partial(keeps, choices),
@@ -78,6 +82,8 @@ SPACES: Mapping[str, Space] = {
         representative=nasbench201.tied_representative,
         costs=nasbench201.population_costs,
         network=("channels", "cells_per_stage"),
+        baselines=("params", "flops", "convolutions", "live_params"),
+        same=nasbench201.function_form,
         draw=lambda arch, title: cell_figure(nasbench201.decode(arch), title),
     ),
     **{name: autoformer_space(name, choices) for name, choices in AUTOFORMERS.items()},
@@ -90,6 +96,8 @@ SPACES: Mapping[str, Space] = {
         function=pit.to_string,
         representative=pit.from_string,
         costs=pit.population_costs,
+        network=("patch_size",),
+        baselines=TRANSFORMER_COUNTS,
         draw=lambda arch, title: _draw_blocks(pit.blocks(arch), title),
     ),
 }

@@ -38,9 +38,13 @@ class Space(NamedTuple):
         describe: fields that name an architecture in a row; ``arch`` is one that `read` reads.
         canonical: makes encodings of one architecture equal.
         function: names what is scored once: architectures of one name share their scores.
+        same: names what is one in a sample: resamples keep architectures of one name together, as
+            they are copies; None for `function`.
         representative: the encoding that is scored for a name.
         costs: counts of architectures, given sizes of images, classes and `network` by name.
         network: sizes of the network that counts depend on, by name.
+        baselines: names of the counts, trivial scores that others are held against, all of them
+            the higher the better; the last one is taken to be the strongest.
         draw: ``(arch, title) -> figure``; None where there is no picture.
         active: genes of an architecture that a mutation may change, pure JAX; None for all.
         limit: ``(costs, limits) -> whether an architecture keeps them``, pure JAX, for a space that
@@ -56,9 +60,52 @@ class Space(NamedTuple):
     representative: Callable[[str], Arch]
     costs: Callable[..., Costs]
     network: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ("params",)
+    same: Callable[[Arch], str] | None = None
     draw: Callable[[Arch, str], Figure] | None = None
     active: Callable[[Int[Array, " genes"]], Bool[Array, " genes"]] | None = None
     limit: Callable[[CountFn, Mapping[str, int | float]], Admits] | None = None
+
+
+def label(space: Space, arch: Arch) -> str:
+    """Returns the shortest name of an architecture, the last that a row has.
+
+    Args:
+        space: that it is of.
+        arch: its encoding.
+
+    Returns:
+        A written form.
+    """
+    *_, last = space.describe(arch).values()
+    return last
+
+
+def written(space: Space, arch: Arch) -> str:
+    """Returns the name by which rows are told apart, their field ``arch``.
+
+    Args:
+        space: that it is of.
+        arch: its encoding.
+
+    Returns:
+        The written form, one for each encoding.
+    """
+    return space.describe(arch)["arch"]
+
+
+def groups(space: Space, archs: Archs) -> Int[np.ndarray, " num"]:
+    """Numbers what architectures compute, in the order in which it first comes.
+
+    Args:
+        space: that they are of.
+        archs: the encodings.
+
+    Returns:
+        A number an architecture, the same for those that compute one function.
+    """
+    name, numbers = space.same or space.function, {}
+    return np.array([numbers.setdefault(name(arch), len(numbers)) for arch in archs])
 
 
 def read_arch(space: Space, text: str, argument: str) -> Arch:
@@ -90,9 +137,21 @@ def listed(space: Space) -> Int32[np.ndarray, "all genes"] | None:
     Returns:
         The encodings; None where there are more than :data:`LISTED`.
     """
-    if math.prod(space.sizes) > LISTED:
+    if most(space) > LISTED:
         return None
     return np.indices(space.sizes, np.int32).reshape(len(space.sizes), -1).T
+
+
+def most(space: Space) -> int:
+    """Counts encodings: at most so many architectures there are.
+
+    Args:
+        space: the space.
+
+    Returns:
+        The number, dormant genes included.
+    """
+    return math.prod(space.sizes)
 
 
 def sample(space: Space, key: PRNGKeyArray, num: int) -> Int32[np.ndarray, "num genes"]:

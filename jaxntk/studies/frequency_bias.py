@@ -9,7 +9,8 @@ frequency of the function that is learned: see :mod:`jaxntk.metrics.frequency`.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from jaxntk.data.batches import make_batch, resized, standardize
 from jaxntk.data.images import load_images
 from jaxntk.data.plane_waves import PlaneWaves, plane_waves
 from jaxntk.kernels.fourier import ViNTK, bands, vintk_kernel
-from jaxntk.kernels.program import KernelSettings, compile_kernel
+from jaxntk.kernels.model_kernels import ModelKernels
+from jaxntk.kernels.program import KernelSettings
 from jaxntk.metrics.alignment import double_centred
 from jaxntk.metrics.dynamics import cosine
 from jaxntk.metrics.frequency import (
@@ -30,8 +32,11 @@ from jaxntk.metrics.frequency import (
     learned_parts,
     phase_targets,
 )
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.networks.precision import check_x64
+from jaxntk.networks.vit import transformer_model
 from jaxntk.results.frequency_plot import frequency_figure
 from jaxntk.results.frequency_table import frequency_table, summary_rows
 from jaxntk.runs import run_folder
@@ -44,7 +49,6 @@ from jaxntk.runs.rows import (
 from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces import autoformer, nasbench201
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
-from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
 NAME = "frequency_bias"
 FIGURE, TABLE = "frequency_bias.png", "frequency_bias.csv"
@@ -164,17 +168,21 @@ def frequency_rows(
         InputError: a kernel does not fit into memory.
     """
     config = study.config
-    cnn: dict[int, Any] = {}
+    say = partial(console.print, highlight=False)
+    cell = nasbench201.read(config.cell)
+    vit = autoformer.from_string(config.vit, config.autoformer_space)
+    kernels = {CNN: _cnn(config, say), VIT: _vit(config, say)}
+    seeded = {
+        (name, seed): each.seeded(seed) for name, each in kernels.items() for seed in config.seeds
+    }
     vintks = _vintks(config)
-    vit = _vit(config, lambda line: console.print(line, highlight=False))
-    seeded = {seed: vit.seeded(seed) for seed in config.seeds}
 
     def kernel_of(model: str, seed: int) -> KernelOf:
         if model == LINEAR:
             return _linear
         if model == CNN:
-            return lambda x: _cnn(config, cnn, x, seed)
-        return _vit_kernel(config, seeded[seed], vintks[model])
+            return lambda x: seeded[CNN, seed].on(x)(cell)
+        return lambda x: vintk_kernel(partial(seeded[VIT, seed].on(x), vit), vintks[model])
 
     for model, seed in todo:
         start = time.perf_counter()
@@ -218,36 +226,21 @@ def _linear(x: Float[np.ndarray, "n s s c"]) -> Float[np.ndarray, "n n"]:
     return flat @ flat.T / flat.shape[1]
 
 
-def _cnn(
-    config: FrequencyConfig, compiled: dict[int, Any], x: np.ndarray, seed: int
-) -> Float[np.ndarray, "n n"]:
-    if len(x) not in compiled:
-        sizes = (CLASSES, config.channels, config.cells_per_stage)
-        network = NasBench201(*sizes, BatchNormMode.FROZEN)
-        settings = KernelSettings(batch_norm="frozen", parameters="all", dtype=config.dtype)
-        compiled[len(x)] = compile_kernel(network, settings, x)
-    kernel = replace(compiled[len(x)], x=jnp.asarray(x, config.dtype))
-    return kernel(nasbench201.read(config.cell), seed)
+def _cnn(config: FrequencyConfig, say: Callable[[str], None]) -> ModelKernels:
+    network = NasBench201(CLASSES, config.channels, config.cells_per_stage)
+    settings = KernelSettings(batch_norm="frozen", parameters="all", dtype=config.dtype)
+    return ModelKernels(cell_model(network), settings, _nothing(config), say=say)
 
 
-def _vit(config: FrequencyConfig, say: Callable[[str], None]) -> ViTKernels:
-    settings = ViTSettings(
-        num_classes=CLASSES,
-        dtype=config.dtype,
-        space=config.autoformer_space,
-        patch_size=config.patch_size,
-    )
-    return ViTKernels(settings, np.zeros((1, config.side, config.side, CHANNELS), np.float32), say)
+def _vit(config: FrequencyConfig, say: Callable[[str], None]) -> ModelKernels:
+    network = AutoFormer(config.autoformer_space, CLASSES, config.patch_size)
+    settings = KernelSettings(parameters="all", dtype=config.dtype)
+    return ModelKernels(transformer_model(network), settings, _nothing(config), say=say)
 
 
-def _vit_kernel(config: FrequencyConfig, kernels: ViTKernels, how: ViNTK | None) -> KernelOf:
-    arch = autoformer.from_string(config.vit, config.autoformer_space)
-
-    def kernel(x: Float[np.ndarray, "n s s c"]) -> Float[np.ndarray, "n n"]:
-        seen = kernels.on(x)
-        return vintk_kernel(lambda part: seen("autoformer", arch, part), how)
-
-    return kernel
+def _nothing(config: FrequencyConfig) -> Float[np.ndarray, "n s s c"]:
+    """Images until there are others."""
+    return np.zeros((1, config.side, config.side, CHANNELS), np.float32)
 
 
 def summarize(study: FrequencyStudy, rows: Rows, console: Console) -> dict[str, Any]:

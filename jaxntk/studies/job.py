@@ -1,19 +1,25 @@
 """What a configuration determines before the first kernel is computed."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
-from jaxntk.data.batches import Batch, Standardization, make_batch, standardize
+from jaxntk.data.batches import Batch, Standardization, make_batch, resized, standardize
 from jaxntk.data.images import ImageDataset, load_images
+from jaxntk.data.reduced import some_classes
 from jaxntk.errors import InputError
-from jaxntk.kernels.program import IMAGE_MULTIPLE, KernelSettings
+from jaxntk.kernels.fourier import ViNTK, named_kernel
+from jaxntk.kernels.model_kernels import ModelKernels
+from jaxntk.kernels.program import KernelSettings, check_settings
 from jaxntk.networks.model import Model
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, cell_model
-from jaxntk.spaces import nasbench201
+from jaxntk.networks.registry import FAMILIES
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import Archs, Costs, Space, label, sample
 from jaxntk.studies.config import KernelConfig, ScoreConfig, validate_scoring
 
 
@@ -23,33 +29,28 @@ class Job:
 
     Args:
         config: the configuration.
-        archs: the cells.
+        archs: the architectures.
         dataset: standardised images.
         standardization: what they were standardised with.
         batch: the images the kernel is computed on.
     """
 
     config: ScoreConfig
-    archs: Int[np.ndarray, "num 6"]
+    archs: Int[np.ndarray, "num genes"]
     dataset: ImageDataset
     standardization: Standardization
     batch: Batch
 
     @property
-    def network(self) -> NasBench201:
-        """The network, in the batch-normalisation mode of the configuration."""
-        return NasBench201(
-            num_classes=self.dataset.num_classes,
-            channels=self.config.channels,
-            cells_per_stage=self.config.cells_per_stage,
-            batch_norm=BatchNormMode(self.config.batch_norm),
-            initializer=self.config.initializer,
-        )
+    def space(self) -> Space:
+        """The search space."""
+        return SPACES[self.config.space]
 
-    @property
+    @cached_property
     def model(self) -> Model:
-        """The network as it is trained and tested."""
-        return cell_model(self.network)
+        """The network of all architectures."""
+        build = FAMILIES[self.config.space].build
+        return build(self.dataset.num_classes, **self.config.sizes)
 
     @property
     def settings(self) -> KernelSettings:
@@ -64,14 +65,69 @@ class Job:
         )
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """What the parameters of a cell's network are counted with."""
-        return {
-            "channels": self.config.channels,
-            "cells_per_stage": self.config.cells_per_stage,
-            "num_classes": self.dataset.num_classes,
-            "in_channels": self.dataset.x_train.shape[3],
-        }
+    def how(self) -> ViNTK | None:
+        """The ViNTK that is scored; None for the NTK."""
+        return named_kernel(self.config.kernel)
+
+    @property
+    def names(self) -> list[str]:
+        """The shortest names of the architectures."""
+        return [label(self.space, arch) for arch in self.archs]
+
+    def kernels(
+        self, say: Callable[[str], None], tiles: Mapping[str, int] | None = None
+    ) -> ModelKernels:
+        """Returns the kernels of all architectures; nothing is compiled yet.
+
+        Args:
+            say: told in a line of what is compiled.
+            tiles: those that programs began with in an earlier run.
+
+        Returns:
+            The kernels, on the images of the batch.
+        """
+        return ModelKernels(
+            self.model,
+            self.settings,
+            self.batch.x,
+            init_seed=self.config.init_seed,
+            feature_seed=self.config.feature_seed,
+            say=say,
+            tiles=tiles or {},
+        )
+
+    def costs(self, archs: Archs) -> Costs:
+        """Counts parameters and what else the space counts.
+
+        Args:
+            archs: the architectures.
+
+        Returns:
+            The counts of their networks on the images of the batch.
+        """
+        counted = {name: self.config.sizes[name] for name in self.space.network}
+        return self.space.costs(
+            archs,
+            **counted,
+            image_size=self.batch.x.shape[1],
+            in_channels=self.batch.x.shape[3],
+            num_classes=self.dataset.num_classes,
+        )
+
+    def baselines(self, archs: Archs) -> list[dict[str, int]]:
+        """Lists the trivial scores of architectures.
+
+        Args:
+            archs: the architectures.
+
+        Returns:
+            Counts by name, an entry an architecture.
+        """
+        costs = self.costs(archs)
+        return [
+            {name: int(getattr(costs, name)[at]) for name in self.space.baselines}
+            for at in range(len(archs))
+        ]
 
     @property
     def data(self) -> dict[str, Any]:
@@ -101,37 +157,65 @@ def prepare(config: ScoreConfig) -> Job:
     validate_scoring(config)
     archs = population(config)
     dataset, numbers = standardize(load_images(config.data, data_dir=config.data_dir))
-    check_image_shape(config.data, dataset.x_train.shape[1:])
+    few = dataset
+    if config.batch_classes is not None:
+        few = some_classes(dataset, config.batch_classes, config.batch_seed)
     batch = make_batch(
-        dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
+        few, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
     )
-    return Job(config, archs, dataset, numbers, batch)
+    if config.image_size is not None and batch.x.shape[1:3] != (config.image_size,) * 2:
+        batch = resized(batch, config.image_size)
+    return checked(Job(config, archs, dataset, numbers, batch))
 
 
-def check_image_shape(data: str, shape: tuple[int, ...]) -> None:
-    """Refuses images that the network cannot halve twice.
+def checked(job: Job) -> Job:
+    """Refuses images that the networks do not take, or settings that they do not have.
+
+    Args:
+        job: the job.
+
+    Returns:
+        The same.
+
+    Raises:
+        InputError: it cannot be done.
+    """
+    check_images(job.config.data, job.model, job.batch.x.shape[1:])
+    check_settings(job.model, job.settings, job.batch.x.shape)
+    # Images smaller than a patch are told by what counts tokens.
+    job.costs(job.archs[:1])
+    if job.how is not None:
+        # Fourier features that the images or the network do not have.
+        replace(job.kernels(lambda line: None), x=job.batch.x[:1]).see(job.how.map)
+    return job
+
+
+def check_images(data: str, model: Model, shape: tuple[int, ...]) -> None:
+    """Refuses images that a network cannot take.
 
     Args:
         data: what the images are called.
+        model: the network.
         shape: height, width, channels.
 
     Raises:
-        InputError: they are not square, or no multiple of ``IMAGE_MULTIPLE`` pixels.
+        InputError: they are not square, or no multiple of what the network asks for.
     """
-    if shape[0] != shape[1] or shape[0] % IMAGE_MULTIPLE:
-        cure = f"give square images of a multiple of {IMAGE_MULTIPLE} pixels: they are halved twice"
+    if shape[0] != shape[1] or shape[0] % model.multiple:
+        cure = f"give square images of a multiple of {model.multiple} pixels"
         raise InputError("data", f"images of shape {shape} in {data}", cure)
 
 
-def population(config: KernelConfig) -> Int[np.ndarray, "num 6"]:
-    """Returns the cells that a configuration names or draws.
+def population(config: KernelConfig) -> Int[np.ndarray, "num genes"]:
+    """Returns the architectures that a configuration names or draws.
 
     Args:
         config: the configuration, checked.
 
     Returns:
-        The cells, in the order in which they are scored.
+        The encodings, in the order in which they are scored.
     """
+    space = SPACES[config.space]
     if config.archs:
-        return np.stack([nasbench201.read(arch) for arch in config.archs])
-    return nasbench201.sample(jax.random.key(config.arch_seed), config.num_archs)
+        return np.stack([space.read(arch) for arch in config.archs])
+    return sample(space, jax.random.key(config.arch_seed), config.num_archs)

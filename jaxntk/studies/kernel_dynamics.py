@@ -8,6 +8,7 @@ classifier), so that they move beside the linearisation rather than describe it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,10 @@ from rich.console import Console
 
 from jaxntk.data.images import load_images
 from jaxntk.data.truths import find_table, table_look_up
+from jaxntk.kernels.layer_kernels import LayerKernels
 from jaxntk.kernels.program import ACTIVATIONS, PARAMETERS, exact_zero, layer_kernel_fn
 from jaxntk.metrics import METRICS, Score, dynamics
+from jaxntk.networks.model import Model
 from jaxntk.results.kernel_dynamics_plot import kernel_dynamics_figure
 from jaxntk.results.kernel_dynamics_table import dynamics_table
 from jaxntk.runs import run_folder
@@ -28,13 +31,13 @@ from jaxntk.runs.progress import say_complete, track
 from jaxntk.runs.publish import Publication
 from jaxntk.runs.rows import append_row, number_or_none
 from jaxntk.runs.study import Rows, Study
-from jaxntk.spaces import nasbench201
-from jaxntk.spaces.registry import NASBENCH201, SPACES
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import written
 from jaxntk.studies.job import Job
 from jaxntk.studies.kernel_dynamics_config import (
     KernelDynamicsConfig,
     validate_dynamics,
-    with_cells,
+    with_archs,
 )
 from jaxntk.studies.over_epochs import make_study
 from jaxntk.studies.over_epochs_rows import SEEN, OverTraining
@@ -44,7 +47,7 @@ from jaxntk.training.population import Training, population_training
 
 NAME = "kernel_dynamics"
 FIGURE, TABLE = "kernel_dynamics.png", "kernel_dynamics.csv"
-KEYS = ("ops", "epochs")
+KEYS = ("arch", "epochs")
 TOP = 10
 """Eigenvectors whose alignment with the labels is written down."""
 TOTAL = "network"
@@ -94,8 +97,8 @@ def compute_dynamics(study: OverTraining, out: Path, console: Console) -> None:
         InputError: the folder cannot be written to.
     """
     done = set(run_folder.rows_by_key(out / run_folder.SCORES, KEYS))
-    cells = [nasbench201.format_ops(arch) for arch in study.job.archs]
-    wanted = {(ops, epoch) for ops in cells for epoch in study.config.epochs}
+    names = [written(study.job.space, arch) for arch in study.job.archs]
+    wanted = {(name, epoch) for name in names for epoch in study.config.epochs}
     if wanted <= done:
         say_complete(out, console)
         return
@@ -107,13 +110,13 @@ def compute_dynamics(study: OverTraining, out: Path, console: Console) -> None:
 
 
 def epoch_rows(study: OverTraining) -> Iterator[list[dict[str, Any]]]:
-    """Trains all cells and their linearisations, and compares kernels.
+    """Trains all networks and their linearisations, and compares kernels.
 
     Args:
         study: the study, in one mode of batch normalisation.
 
     Yields:
-        The rows of epoch 0, 1, ..., a row a cell; none for an epoch that is not asked for.
+        The rows of epoch 0, 1, ..., a row each; none for an epoch that is not asked for.
     """
     config, archs = study.config, jnp.asarray(study.job.archs, jnp.int32)
     both = _networks(study)
@@ -134,7 +137,7 @@ def epoch_rows(study: OverTraining) -> Iterator[list[dict[str, Any]]]:
                 variables = jax.tree.map(lambda leaf, at=at: leaf[at], states["network"].variables)
                 kernels = kernels_of(variables, arch)
                 of_cell = seen.setdefault(at, Seen(kernels, kernels, epoch))
-                what = {"ops": nasbench201.format_ops(arch), "epochs": epoch, "seed": config.seed}
+                what = study.job.space.describe(arch) | {"epochs": epoch, "seed": config.seed}
                 learned = _learned(trained, found, at)
                 rows.append(what | learned | _compared(study, kernels, of_cell, epoch))
                 seen[at] = Seen(of_cell.start, kernels, epoch)
@@ -148,11 +151,11 @@ def epoch_rows(study: OverTraining) -> Iterator[list[dict[str, Any]]]:
 
 def layer_kernels(
     job: Job,
-) -> Callable[[Mapping[str, Any], Int[np.ndarray, "6"]], Kernels]:
+) -> Callable[[Mapping[str, Any], Int[np.ndarray, " genes"]], Kernels]:
     """Returns the function that computes the kernels of a network and of its layers.
 
-    Layers are the stem, each cell, each reduction and the last normalisation (and the classifier
-    where its parameters enter); a cell or reduction is one layer.
+    Layers are the modules that the network consists of, in the order in which they act, each with
+    its normalisation; of modules that are repeated (cells, blocks) each repetition is one.
 
     Args:
         job: names network, images and parameters.
@@ -160,30 +163,56 @@ def layer_kernels(
     Returns:
         ``(variables, arch) -> {layer: kernel}``, on the host, ``network`` being their sum.
     """
-    kernels_fn = jax.jit(layer_kernel_fn(job.network, job.settings, job.batch.x.shape[1:]))
-    x = jnp.asarray(job.batch.x)
+    image, parameters = job.batch.x.shape[1:], job.config.parameters
+    x, order = jnp.asarray(job.batch.x), list(map(_block, acting_order(job.model, image)))
 
-    def kernels_of(variables: Mapping[str, Any], arch: Int[np.ndarray, "6"]) -> Kernels:
-        found: Kernels = {}
-        for path, stacked in kernels_fn(variables, x, jnp.asarray(arch, jnp.int32)).items():
-            block = path[0].removesuffix("_norm")
+    @cache
+    def program(model: Model) -> Callable[..., LayerKernels]:
+        return jax.jit(layer_kernel_fn(model, job.settings, image))
+
+    def kernels_of(variables: Mapping[str, Any], arch: Int[np.ndarray, " genes"]) -> Kernels:
+        found: dict[tuple[str, int], Float[np.ndarray, "n n"]] = {}
+        kernels = program(job.model.program(job.model, arch))(variables, x, jnp.asarray(arch))
+        for path, stacked in kernels.items():
             each = np.asarray(stacked, np.float64).reshape(-1, *stacked.shape[-2:])
             for number, kernel in enumerate(each, start=1):
-                layer = f"{block} cell {number}" if stacked.ndim > 2 else block
-                found[layer] = found.get(layer, 0) + exact_zero(job.config.parameters, arch, kernel)
-        ordered = {name: found[name] for name in sorted(found, key=_depth)}
-        return {TOTAL: np.sum(list(found.values()), axis=0)} | ordered
+                layer = (_block(path[0]), number if stacked.ndim > 2 else 0)
+                exact = exact_zero(job.model, parameters, arch, kernel)
+                found[layer] = found.get(layer, 0) + exact
+        ordered = sorted(found, key=lambda layer: (order.index(layer[0]), layer[1]))
+        whole = np.sum(list(found.values()), axis=0)
+        return {TOTAL: whole} | {f"{b} {n}" if n else b: found[b, n] for b, n in ordered}
 
     return kernels_of
 
 
-def _depth(layer: str) -> tuple[int, int, int]:
-    """Says where a layer lies: stem, stage 1, reduction 1, stage 2, ..., norm, classifier."""
-    name, _, cell = layer.partition(" cell ")
-    block, _, number = name.rpartition("_")
-    if not block:
-        return ({"stem": 0, "norm": 98}.get(name, 99), 0, 0)
-    return int(number), ("stage", "reduction").index(block), int(cell or 0)
+def _block(module: str) -> str:
+    """A normalisation belongs to what it follows."""
+    return module.removesuffix("_norm")
+
+
+def acting_order(model: Model, image: tuple[int, ...]) -> list[str]:
+    """Lists the modules of a network with parameters, in the order in which they first act.
+
+    Args:
+        model: the network.
+        image: height, width, channels of one image.
+
+    Returns:
+        The names under which their parameters lie.
+    """
+    shapes = jax.eval_shape(lambda: model.draw(0, image, jnp.dtype("float32")))
+    x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
+
+    def logits(params: Any, statistics: Any, x: jax.Array, arch: jax.Array) -> jax.Array:
+        return model.logits({"params": params, "batch_stats": statistics}, x, arch)
+
+    given = (shapes["params"], shapes["batch_stats"], x, model.choice)
+    program = jax.make_jaxpr(logits)(*given).jaxpr
+    paths = [path for path, _ in jax.tree.leaves_with_path(shapes["params"])]
+    owner = {id(at): path[0].key for at, path in zip(program.invars, paths, strict=False)}
+    used = (owner[id(at)] for step in program.eqns for at in step.invars if id(at) in owner)
+    return list(dict.fromkeys(used))
 
 
 def _networks(study: OverTraining) -> dict[str, Networks]:
@@ -283,17 +312,17 @@ def prepare(config: KernelDynamicsConfig) -> OverTraining:
     validate_dynamics(config)
     images = load_images(config.data, data_dir=config.data_dir)
     look_up = table_look_up(
-        config.truth, SPACES[NASBENCH201], find_table(config.data_dir, config.table)
+        config.truth, SPACES[config.space], find_table(config.data_dir, config.table)
     )
-    return make_study(with_cells(config, look_up), images, look_up)
+    return make_study(with_archs(config, look_up), images, look_up)
 
 
 def summarize(study: OverTraining, rows: Rows, console: Console) -> dict[str, Any]:
-    """Says where each cell stood at the last epoch.
+    """Says where each network stood at the last epoch.
 
     Args:
         study: the study.
-        rows: the rows by cell and epoch.
+        rows: the rows by architecture and epoch.
         console: not needed.
 
     Returns:
@@ -301,22 +330,26 @@ def summarize(study: OverTraining, rows: Rows, console: Console) -> dict[str, An
     """
     config = study.config
     first, last = config.epochs[0], config.epochs[-1]
+    names = [written(study.job.space, arch) for arch in study.job.archs]
     return {
         "truth": {"source": config.truth},
         "epochs": list(config.epochs),
         "data": study.job.data,
         "cells": [
-            _entry(rows[ops, first], rows[ops, last], accuracy)
-            for ops, accuracy in zip(config.archs, study.truth, strict=True)
+            _entry(label, rows[name, first], rows[name, last], accuracy)
+            for label, name, accuracy in zip(study.job.names, names, study.truth, strict=True)
         ],
     }
 
 
-def _entry(first: Mapping[str, Any], last: Mapping[str, Any], accuracy: float) -> dict[str, Any]:
-    """What has become of a cell and its kernel."""
+def _entry(
+    label: str, first: Mapping[str, Any], last: Mapping[str, Any], accuracy: float
+) -> dict[str, Any]:
+    """What has become of a network and its kernel."""
     kernel = last["kernels"][TOTAL]
     return {
-        "ops": last["ops"],
+        "name": label,
+        "arch": last["arch"],
         "accuracy": float(accuracy),
         "network_test_accuracy": last["network"]["test_accuracy"],
         "linearized_test_accuracy": last["linearized"]["test_accuracy"],
@@ -331,15 +364,15 @@ def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
     """Makes table and figure of a run.
 
     Args:
-        rows: the rows by cell and epoch.
+        rows: the rows by architecture and epoch.
         summary: of :func:`summarize`.
 
     Returns:
         A line a cell, and the page of curves.
     """
     cells, truth = summary["cells"], summary["truth"]["source"]
-    titles = {cell["ops"]: f"{cell['ops']}: {cell['accuracy']:.1f} % ({truth})" for cell in cells}
-    curves = {ops: [rows[ops, epoch] for epoch in summary["epochs"]] for ops in titles}
+    titles = {cell["arch"]: f"{cell['name']}: {cell['accuracy']:.1f} % ({truth})" for cell in cells}
+    curves = {arch: [rows[arch, epoch] for epoch in summary["epochs"]] for arch in titles}
     return Publication(
         tables={TABLE: cells},
         figures={FIGURE: kernel_dynamics_figure(curves, titles)},

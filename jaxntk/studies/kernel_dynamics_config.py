@@ -6,20 +6,23 @@ import numpy as np
 
 from jaxntk.data.truths import TableLookUp
 from jaxntk.errors import InputError
-from jaxntk.spaces import nasbench201
+from jaxntk.networks.registry import FAMILIES
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import label, listed
 from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_training
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelDynamicsConfig(OverEpochsConfig):
-    """Watch the kernels of a few NAS-Bench-201 cells over training."""
+    """Watch the kernels of a few networks over training."""
 
     num_images: int = 128
     """Images the kernel is computed on."""
     epochs: tuple[int, ...] = tuple(range(9))
     """Epochs after which kernels are taken; the first is what the others are held against."""
     quantiles: tuple[float, ...] = (0.05, 0.5, 0.99)
-    """Without archs: cells are taken at these quantiles of the truth, among all that connect."""
+    """Without archs: architectures are taken at these quantiles of the truth, among all whose
+    output is not constant."""
 
 
 def validate_dynamics(config: KernelDynamicsConfig) -> None:
@@ -43,28 +46,33 @@ def validate_dynamics(config: KernelDynamicsConfig) -> None:
         raise InputError("quantiles", list(given), "give numbers from 0 to 1, and none twice")
 
 
-def with_cells(
+def with_archs(
     config: KernelDynamicsConfig,
     look_up: TableLookUp,
 ) -> KernelDynamicsConfig:
-    """Names the cells at the quantiles of the truth, where none are named.
+    """Names the architectures at the quantiles of the truth, where none are named.
 
     Args:
         config: the configuration.
         look_up: ``archs -> accuracies``.
 
     Returns:
-        The configuration, with cells.
+        The configuration, with architectures.
 
     Raises:
-        InputError: the table lacks a cell.
+        InputError: the table lacks one, or the space is too large to be listed.
     """
     if config.archs:
         return config
-    cells = nasbench201.enumerate_space()
-    connected = cells[[nasbench201.is_connected(cell) for cell in cells]]
-    order = np.argsort(look_up(connected), kind="stable")
+    space = SPACES[config.space]
+    every = listed(space) if space.active is None else None
+    if every is None:
+        cure = f"name architectures: {space.name} is not searched for quantiles"
+        raise InputError("archs", "none", cure)
+    model = FAMILIES[config.space].build(2, **config.sizes)
+    telling = every[[not model.constant(arch) for arch in every]]
+    order = np.argsort(look_up(telling), kind="stable")
     places = [round(quantile * (len(order) - 1)) for quantile in config.quantiles]
-    names = [nasbench201.format_ops(connected[order[place]]) for place in places]
-    # Quantiles that lie close together may name one cell.
+    names = [label(space, telling[order[place]]) for place in places]
+    # Quantiles that lie close together may name one.
     return replace(config, archs=tuple(dict.fromkeys(names)))

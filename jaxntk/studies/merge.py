@@ -26,10 +26,12 @@ from jaxntk.runs.rows import (
 )
 from jaxntk.runs.run_folder import Record
 from jaxntk.runs.shards import Shard, shard_folders
-from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import written
 from jaxntk.studies.config import ExperimentConfig, validate
 from jaxntk.studies.job import population
 from jaxntk.studies.rank import publish
+from jaxntk.studies.score import KEYS
 from jaxntk.studies.summarize import (
     ByKey,
     Cost,
@@ -38,7 +40,7 @@ from jaxntk.studies.summarize import (
     telling_cells,
 )
 
-Cells = Int[np.ndarray, "num 6"]
+Archs = Int[np.ndarray, "num genes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +51,8 @@ class Part:
         folder: where it lies.
         record: what was asked.
         shard: which part it is.
-        scores: rows of ``scores.jsonl`` by six digits and seed.
-        truths: rows of ``truth.jsonl`` by six digits.
+        scores: rows of ``scores.jsonl`` by written form and seed.
+        truths: rows of ``truth.jsonl`` by written form.
     """
 
     folder: Path
@@ -150,7 +152,7 @@ def check_same(parts: Sequence[Part]) -> None:
             raise InputError("merge", got, "give every shard once")
 
 
-def check_whole(parts: Sequence[Part], archs: Cells) -> None:
+def check_whole(parts: Sequence[Part], archs: Archs) -> None:
     """Checks that shards make up their run: no cell is missing, and every shard has its own cells.
 
     Args:
@@ -166,7 +168,8 @@ def check_whole(parts: Sequence[Part], archs: Cells) -> None:
     unfinished: list[Shard] = []
     told = [f"no shard {_listed(missing)}"] if missing else []
     for part in parts:
-        names = [nasbench201.format_ops(arch) for arch in part.shard.part(archs)]
+        space = SPACES[record.config.space]
+        names = [written(space, arch) for arch in part.shard.part(archs)]
         scores = {(name, seed) for name in names for seed in record.config.init_seeds}
         truths = {(name,) for name in names}
         _refuse_foreign(part, scores, truths)
@@ -210,8 +213,8 @@ def _read_part(folder: Path) -> Part:
         folder=folder,
         record=record,
         shard=record.shard,
-        scores=run_folder.rows_by_key(folder / run_folder.SCORES, ("ops", "init_seed")),
-        truths=run_folder.rows_by_key(folder / run_folder.TRUTH, ("ops",)),
+        scores=run_folder.rows_by_key(folder / run_folder.SCORES, KEYS),
+        truths=run_folder.rows_by_key(folder / run_folder.TRUTH, ("arch",)),
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 from rich.console import Console
 
 from jaxntk.data.batches import make_batch, standardize
@@ -18,9 +17,9 @@ from jaxntk.results.over_epochs_table import flat_entries, terminal_table
 from jaxntk.runs import run_folder
 from jaxntk.runs.publish import Publication
 from jaxntk.runs.study import Rows, Study
-from jaxntk.spaces import nasbench201
-from jaxntk.spaces.registry import NASBENCH201, SPACES
-from jaxntk.studies.job import Job, check_image_shape, population
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import groups, written
+from jaxntk.studies.job import Job, checked, population
 from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_over_epochs
 from jaxntk.studies.over_epochs_rows import KEYS, OverTraining, compute_missing
 from jaxntk.studies.over_epochs_summary import over_epochs_entries, verdict
@@ -46,7 +45,7 @@ def prepare(config: OverEpochsConfig) -> OverTraining:
     validate_over_epochs(config)
     images = load_images(config.data, data_dir=config.data_dir)
     look_up = table_look_up(
-        config.truth, SPACES[NASBENCH201], find_table(config.data_dir, config.table)
+        config.truth, SPACES[config.space], find_table(config.data_dir, config.table)
     )
     return make_study(config, images, look_up)
 
@@ -73,14 +72,13 @@ def make_study(
     if config.image_size is not None:
         loaded = shrunk(loaded, config.image_size)
     dataset, numbers = standardize(loaded)
-    check_image_shape(config.data, dataset.x_train.shape[1:])
     batch = make_batch(
         dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
     )
-    cells, dtype = population(config), ACTIVATIONS[config.dtype]
+    archs, dtype = population(config), ACTIVATIONS[config.dtype]
     jobs = {
-        mode: Job(config.scoring(mode), cells, dataset, numbers, batch)
-        for mode in config.batch_norms
+        mode: checked(Job(config.scoring(mode), archs, dataset, numbers, batch))
+        for mode in config.modes
     }
     valid = None
     if dataset.x_valid is not None:
@@ -91,7 +89,7 @@ def make_study(
         for split in ("train", "valid", "test")
     )
     seen = run_folder.digest_of(*(array for array in splits if array is not None), batch.indices)
-    truth = look_up(cells)
+    truth = look_up(archs)
     study = OverTraining(
         config,
         jobs,
@@ -106,49 +104,39 @@ def make_study(
     return study
 
 
-def _live_params(study: OverTraining) -> Float[np.ndarray, " num"]:
-    """Counts the parameters of edges that lie between input and output; none if there are none."""
-    archs = study.job.archs
-    live = np.stack([nasbench201.live_edges(arch) for arch in archs])
-    pruned = np.where(live, archs, nasbench201.OPS.index("none")).astype(archs.dtype)
-    counted = nasbench201.population_costs(
-        pruned, **study.job.sizes, image_size=study.x_train.shape[1]
-    ).params
-    return np.where(live.any(axis=1), counted, 0).astype(np.float64)
-
-
 def _seconds(config: OverEpochsConfig, rows: Rows) -> dict[str, Any]:
-    """Says what a cell costs: its training up to the last epoch, and one kernel in each mode."""
+    """Says what a network costs: its training up to the last epoch, and a kernel in each mode."""
     last = [row for (*_, epoch, mode), row in rows.items() if epoch == max(config.epochs)]
     kernels = {
         mode: float(np.mean([row["seconds"] for (*_, m), row in rows.items() if m == mode]))
-        for mode in config.batch_norms
+        for mode in config.modes
     }
     return {"training": float(np.mean([row["train_seconds"] for row in last])), "kernel": kernels}
 
 
 def summarize(study: OverTraining, rows: Rows, console: Console) -> dict[str, Any]:
-    """Ranks the cells by every score after every number of epochs.
+    """Ranks the architectures by every score after every number of epochs.
 
     Args:
         study: the study.
-        rows: the rows by cell, seed, epoch and mode.
+        rows: the rows by architecture, seed, epoch and mode.
         console: where progress is shown.
 
     Returns:
         The summary.
     """
-    config, archs = study.config, study.job.archs
+    config, archs, space = study.config, study.job.archs, study.job.space
     console.print("correlating every score with the truth ...", highlight=False)
-    cells = [nasbench201.format_ops(arch) for arch in archs]
-    entries = over_epochs_entries(config, cells, rows, study.truth, _live_params(study))
+    names = [written(space, arch) for arch in archs]
+    copies = groups(space, archs)
+    entries = over_epochs_entries(config, space.baselines, names, rows, study.truth, copies)
     return {
         "truth": describe_truth(config.truth, study.truth),
-        "num_archs": len(cells),
+        "num_archs": len(names),
         "num_seeds": config.num_seeds,
-        "num_functions": len(set(map(nasbench201.function_form, archs))),
-        "diverged": len({(row["ops"], row["seed"]) for row in rows.values() if not row["finite"]}),
-        "kernel_images_in_truth": config.truth == f"digits201/{config.split}",
+        "num_functions": len(set(copies.tolist())),
+        "diverged": len({(row["arch"], row["seed"]) for row in rows.values() if not row["finite"]}),
+        "kernel_images_in_truth": config.truth == f"{config.data}/{config.split}",
         "seconds_a_cell": _seconds(config, rows),
         "train_images": len(study.y_train),
         "steps_an_epoch": study.steps_an_epoch,

@@ -5,7 +5,10 @@ from typing import Any, Literal, get_args
 
 from jaxntk.data.truths import check_truth
 from jaxntk.errors import InputError, check_choice
-from jaxntk.spaces.registry import NASBENCH201, SPACES
+from jaxntk.kernels.fourier import NTK
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.registry import FAMILIES
+from jaxntk.spaces.registry import SPACES
 from jaxntk.studies.config import KernelConfig, ScoreConfig, check_seed, validate_scoring
 from jaxntk.training.population import Strategy
 from jaxntk.training.recipe import RECIPES, Recipe, named_recipe
@@ -28,11 +31,12 @@ REDUCED_CIFAR10: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class OverEpochsConfig(KernelConfig):
-    """Train NAS-Bench-201 cells for a few epochs and score them on the way."""
+    """Train networks for a few epochs and score them on the way."""
 
     truth: str
-    """Ground truth: digits201/test, a column of NAS-Bench-201 such as cifar10/test/200, or a CSV
-    file with columns arch and accuracy (FILE.csv:COLUMN for another column)."""
+    """Ground truth: digits201/test, digits_vit/test, a column of NAS-Bench-201 such as
+    cifar10/test/200, or a CSV file with columns arch and accuracy (FILE.csv:COLUMN for another
+    column)."""
     num_images: int = 256
     """Images the kernel is computed on; the paper takes the first 256 test images."""
     batch: Literal["balanced", "first"] = "first"
@@ -42,7 +46,8 @@ class OverEpochsConfig(KernelConfig):
     table: str | None = None
     """NAS-Bench-201's table nasbench201.csv.gz; by default looked for in data_dir."""
     batch_norms: tuple[str, ...] = ("frozen",)
-    """Batch normalisation while kernels are taken, any of batch, frozen and running."""
+    """Batch normalisation while kernels are taken, any of batch, frozen and running; means nothing
+    to networks without."""
     epochs: tuple[int, ...] = (0, 1, 2, 3, 5)
     """Epochs after which kernels are taken."""
     schedule_epochs: int | None = None
@@ -66,15 +71,21 @@ class OverEpochsConfig(KernelConfig):
     seed: int = 0
     """Of the first training: weights, order of images, augmentation."""
     num_seeds: int = 1
-    """Trainings of each cell."""
+    """Trainings of each network."""
     chunk: int = 16
-    """Cells trained together, and between two checkpoints of one folder."""
+    """Networks trained together, and between two checkpoints of one folder."""
     strategy: str = "map"
-    """map or vmap: how cells are trained together."""
+    """map or vmap: how they are trained together."""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Batch normalisation while kernels are taken; ``none`` for networks without."""
+        own = FAMILIES[self.space].modes
+        return ("none",) if own == (BatchNormMode.NONE,) else self.batch_norms
 
     @property
     def seeds(self) -> range:
-        """Seeds of the trainings of each cell, in this order."""
+        """Seeds of the trainings of each network, in this order."""
         return range(self.seed, self.seed + self.num_seeds)
 
     @property
@@ -91,10 +102,10 @@ class OverEpochsConfig(KernelConfig):
         return named_recipe(self.recipe, **changes)
 
     def scoring(self, batch_norm: str) -> ScoreConfig:
-        """Returns the configuration that scores the same cells at initialisation, in one mode.
+        """Returns the configuration that scores the same networks at initialisation, in one mode.
 
         Args:
-            batch_norm: one of ``batch_norms``.
+            batch_norm: one of ``modes``.
 
         Returns:
             The configuration.
@@ -114,11 +125,11 @@ def validate_over_epochs(config: OverEpochsConfig) -> None:
     """
     validate_training(config)
     if len(config.archs) == 1 or (not config.archs and config.num_archs < 2):
-        raise InputError("archs", "1 cell", "a ranking needs at least 2")
+        raise InputError("archs", "1 architecture", "a ranking needs at least 2")
 
 
 def validate_training(config: OverEpochsConfig) -> None:
-    """Checks what any study of cells that are trained needs, however few they are.
+    """Checks what any study of networks that are trained needs, however few they are.
 
     Args:
         config: the configuration.
@@ -129,11 +140,17 @@ def validate_training(config: OverEpochsConfig) -> None:
     validate_scoring(config)
     if config.dtype == "mixed":
         raise InputError("dtype", config.dtype, "train in float32 or float64")
-    check_truth("truth", config.truth, SPACES[NASBENCH201])
+    check_truth("truth", config.truth, SPACES[config.space])
     check_choice("recipe", config.recipe, tuple(RECIPES))
     check_choice("strategy", config.strategy, get_args(Strategy))
+    if config.modes == ("none",) and config.batch_norms != ("frozen",):
+        cure = f"leave it out: networks of {config.space} have no batch normalisation"
+        raise InputError("batch_norms", list(config.batch_norms), cure)
     for each in config.batch_norms:
         check_choice("batch_norms", each, BATCH_NORMS)
+    if config.kernel != NTK:
+        cure = "choose ntk: trained weights are of the images, not of their Fourier features"
+        raise InputError("kernel", config.kernel, cure)
     for name in ("batch_norms", "epochs"):
         given = getattr(config, name)
         if not given or len(set(given)) < len(given):

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +21,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from rich.console import Console
 
-from jaxntk.kernels.memory_plan import check_memory, plan_memory
-from jaxntk.kernels.program import PARAMETERS, CompiledKernel, compile_program
+from jaxntk.kernels.model_kernels import Compiled, ModelKernels
+from jaxntk.kernels.program import PARAMETERS
 from jaxntk.runs.config import LOCATIONS
 from jaxntk.runs.progress import say_complete, track
 from jaxntk.runs.rows import append_row, number_or_none, read_json, write_json_atomic
 from jaxntk.runs.run_folder import SCORES, rows_by_key
-from jaxntk.spaces import nasbench201
+from jaxntk.spaces.space import written
 from jaxntk.studies.job import Job
 from jaxntk.studies.over_epochs_config import OverEpochsConfig
 from jaxntk.studies.score import kernel_row
@@ -37,7 +38,7 @@ from jaxntk.training.population import Training, TrainState, population_training
 CHECKPOINTS = "checkpoints"
 SEEN = 1024
 """Training images that a tested network takes its batch statistics from, at most."""
-KEYS = ("ops", "seed", "epochs", "batch_norm")
+KEYS = ("arch", "seed", "epochs", "batch_norm")
 """Fields that identify a row."""
 
 
@@ -118,12 +119,12 @@ class Programs(NamedTuple):
     Args:
         training: of a chunk.
         test: accuracies of a chunk.
-        kernels: of one cell, for each mode of batch normalisation.
+        kernels: for each mode of batch normalisation.
     """
 
     training: Training
     test: Callable[..., dict[str, jax.Array]]
-    kernels: dict[str, CompiledKernel]
+    kernels: dict[str, ModelKernels]
 
 
 def compute_missing(study: OverTraining, out: Path, console: Console) -> None:
@@ -181,7 +182,7 @@ def chunk_rows(
     archs = jnp.asarray(filled, jnp.int32)
     folder = out / CHECKPOINTS / f"seed-{chunk.seed}-cell-{chunk.start}"
     what = {name: value for name, value in config.to_json().items() if name not in LOCATIONS}
-    names = [nasbench201.format_ops(arch) for arch in cells]
+    names = [written(study.job.space, arch) for arch in cells]
     about = what | {"data_sha256": study.digest, "cells": names} | chunk._asdict()
     states = programs.training.init([chunk.seed] * len(filled))
     history, begun = _empty(study.last_epoch, len(filled)), 0
@@ -236,7 +237,7 @@ def compile_programs(study: OverTraining, out: Path, console: Console) -> Progra
 
 
 def validation_accuracy(
-    study: OverTraining, programs: Programs, states: TrainState, archs: Int[Array, "chunk 6"]
+    study: OverTraining, programs: Programs, states: TrainState, archs: Int[Array, "chunk genes"]
 ) -> Float[np.ndarray, " chunk"]:
     """Tests a chunk of cells on the validation images.
 
@@ -254,21 +255,24 @@ def validation_accuracy(
     return np.asarray(found["valid"])
 
 
-def _compiled(job: Job, out: Path, console: Console) -> CompiledKernel:
+def _compiled(job: Job, out: Path, console: Console) -> ModelKernels:
     """Compiles the kernel of a mode, in the tile that the run began with: tiles change rounding."""
     path = out / f"tile-{job.config.batch_norm}.json"
-    kept = read_json(path)["tile"] if path.exists() else job.settings.tile
-    settings = replace(job.settings, tile=kept)
-    program, estimate = plan_memory(job.network, settings, job.batch.x.shape)
-    write_json_atomic(path, {"tile": program.settings.tile or job.config.num_images})
-    console.print(f"memory of a kernel, {job.config.batch_norm}: {estimate}", highlight=False)
-    kernel = compile_program(program, job.batch.x)
-    check_memory(kernel.memory_bytes, estimate.available, program.settings.tile)
-    console.print(f"compiled in {kernel.compile_seconds:.1f} s", highlight=False)
-    return kernel
+    tiles = dict(read_json(path)) if path.exists() else {}
+    console.print(f"kernel, batch normalisation {job.config.batch_norm}", highlight=False)
+
+    def note(compiled: Compiled) -> None:
+        tiles[compiled.name] = compiled.tile
+        write_json_atomic(path, tiles)
+
+    kernels = replace(job.kernels(partial(console.print, highlight=False), tiles), note=note)
+    kernels.compile(job.archs[0])
+    return kernels
 
 
-def _filled(study: OverTraining, cells: Int[np.ndarray, "num 6"]) -> Int[np.ndarray, "chunk 6"]:
+def _filled(
+    study: OverTraining, cells: Int[np.ndarray, "num genes"]
+) -> Int[np.ndarray, "chunk genes"]:
     """Fills up the last chunk with copies, as another size would compile anew."""
     size = study.filled_to or min(study.config.chunk, len(study.job.archs))
     return np.concatenate([cells, np.repeat(cells[-1:], size - len(cells), axis=0)])
@@ -278,10 +282,10 @@ def _keys(study: OverTraining, chunk: Chunk, epochs: Iterable[int]) -> set[tuple
     """Lists the rows of a chunk after some epochs by what identifies them."""
     config = study.config
     return {
-        (nasbench201.format_ops(arch), chunk.seed, epoch, mode)
+        (written(study.job.space, arch), chunk.seed, epoch, mode)
         for arch in study.job.archs[chunk.start : chunk.start + config.chunk]
         for epoch in set(epochs) & set(config.epochs)
-        for mode in config.batch_norms
+        for mode in config.modes
     }
 
 
@@ -314,9 +318,9 @@ def _rows(
         trained["test_seconds"] = test_seconds
         for mode, kernel in programs.kernels.items():
             start = time.perf_counter()
-            gram = kernel.of(variables, arch)
+            gram = kernel.at(variables, arch)
             gram = gram if trained["finite"] else np.full_like(gram, np.nan)
-            row = kernel_row(study.jobs[mode], gram, arch, chunk.seed, kernel.settings.tile)
+            row = kernel_row(study.jobs[mode], gram, arch, chunk.seed, kernel.tile(arch))
             yield row | trained | {"seed": chunk.seed, "seconds": time.perf_counter() - start}
 
 

@@ -1,4 +1,4 @@
-"""How well each score ranks cells after t epochs, and what it adds to what is there without it."""
+"""How well each score ranks architectures after t epochs, and what it adds to cheaper ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from jaxntk.results.partial_correlation import (
     simultaneous_lower,
 )
 from jaxntk.studies.over_epochs_config import OverEpochsConfig
-from jaxntk.studies.summarize import BASELINES, function_groups
 
 OF_TRAINING: dict[str, bool] = {
     "loss": False,
@@ -27,9 +26,6 @@ OF_TRAINING: dict[str, bool] = {
 """What t epochs of training give without a kernel, and whether higher is better: the training loss
 of the last epoch, the sum of the losses of all epochs (TSE: Ru et al., NeurIPS 2021, arXiv
 2006.04492), and accuracies after the last epoch."""
-LIVE_PARAMS = "live_params"
-"""Parameters of the edges that lie between input and output, 0 where nothing does: what the mere
-shape of a cell says, which a kernel knows as well."""
 COMPETITORS = ("loss_sum", "valid_accuracy")
 """What a kernel after t epochs has to add to, beside the number of parameters."""
 
@@ -37,7 +33,7 @@ Rows = Mapping[tuple, Mapping[str, Any]]
 
 
 class Ranked(NamedTuple):
-    """Scores of all cells in their good direction.
+    """Scores of all architectures in their good direction.
 
     Args:
         values: ranks, 0 where a score is invalid.
@@ -52,57 +48,59 @@ class Ranked(NamedTuple):
 
 def over_epochs_entries(
     config: OverEpochsConfig,
-    cells: Sequence[str],
+    baselines: Sequence[str],
+    archs: Sequence[str],
     rows: Rows,
     truth: Float[np.ndarray, " num"],
-    live_params: Float[np.ndarray, " num"],
+    groups: Int[np.ndarray, " num"],
 ) -> list[dict[str, Any]]:
     """Correlates every score after every epoch with the truth.
 
-    A cell's score is the mean over its seeds. Scores of a cell whose training diverged are invalid
-    and rank last. Intervals are over functions: cells that compute the same one stay together.
+    A score is the mean over seeds. Scores of a network whose training diverged are invalid and
+    rank last. Intervals are over functions: architectures that compute the same one stay together.
 
     Args:
         config: names the epochs, modes, seeds and metrics.
-        cells: six-digit forms of the cells.
-        rows: by cell, seed, epochs and mode; none is missing.
-        truth: accuracy of each cell.
-        live_params: parameters of each cell that its output depends on.
+        baselines: counts that rows hold; the last one is what other scores have to add to.
+        archs: written forms of the architectures.
+        rows: by architecture, seed, epochs and mode; none is missing.
+        truth: accuracy of each architecture.
+        groups: numbers the functions that they compute.
 
     Returns:
         An entry for each score, epoch and mode (None for scores without a kernel), with ``score``,
         ``epochs``, ``batch_norm``, the correlation with the truth, the partial one given
-        `live_params`, under ``with_live_params`` the tau of the mean of both ranks, and under
-        ``beyond`` what the score gains over `live_params` and, at the same epoch, over that
+        the last baseline, under ``with_`` and its name the tau of the mean of both ranks, and under
+        ``beyond`` what the score gains over it and, at the same epoch, over that
         together with the sum of losses or the validation accuracy: the gain, its 95 % interval,
         and for kernel scores a lower bound that holds for all of them at once.
     """
     entries: list[dict[str, Any]] = []
-    groups = function_groups(cells)
+    first = [rows[arch, config.seed, config.epochs[0], config.modes[0]] for arch in archs]
+    counts = {name: np.array([row[name] for row in first], float) for name in baselines}
+    count = baselines[-1]
     gains: dict[str, list[tuple[dict[str, Any], Gain]]] = {}
     for epoch in config.epochs:
         cheap = {
             name: ranked
             for name, higher in OF_TRAINING.items()
-            if (ranked := _trained(config, cells, rows, name, epoch, higher)) is not None
+            if (ranked := _trained(config, archs, rows, name, epoch, higher)) is not None
         }
-        given = {LIVE_PARAMS: [live_params]} | {
-            f"{LIVE_PARAMS}+{name}": [live_params, cheap[name].values]
+        given = {count: [counts[count]]} | {
+            f"{count}+{name}": [counts[count], cheap[name].values]
             for name in COMPETITORS
             if name in cheap
         }
         for name in config.metrics:
-            for mode in config.batch_norms:
-                ranked = _metric(config, cells, rows, name, epoch, mode)
+            for mode in config.modes:
+                ranked = _metric(config, archs, rows, name, epoch, mode)
                 entry, found = _entry((name, epoch, mode), ranked, truth, given, groups)
                 entries.append(entry)
                 for over, each in found.items():
                     gains.setdefault(over, []).append((entry["beyond"][over], each))
         for name, ranked in cheap.items():
             entries.append(_entry((name, epoch, None), ranked, truth, _only(given), groups)[0])
-    first = [rows[cell, config.seed, config.epochs[0], config.batch_norms[0]] for cell in cells]
-    baselines = {name: np.array([row[name] for row in first], float) for name in BASELINES}
-    for name, values in (baselines | {LIVE_PARAMS: live_params}).items():
+    for name, values in counts.items():
         ranked = Ranked(values, 0, True)
         entries.append(_entry((name, None, None), ranked, truth, _only(given), groups)[0])
     for pairs in gains.values():
@@ -145,33 +143,39 @@ def _sentence(name: str, entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _only(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {LIVE_PARAMS: given[LIVE_PARAMS]}
+    name = next(iter(given))
+    return {name: given[name]}
 
 
 def _metric(
-    config: OverEpochsConfig, cells: Sequence[str], rows: Rows, name: str, epoch: int, mode: str
+    config: OverEpochsConfig,
+    archs: Sequence[str],
+    rows: Rows,
+    name: str,
+    epoch: int,
+    mode: str,
 ) -> Ranked:
     scores = [
         _mean([
-            Score.from_json(rows[cell, seed, epoch, mode]["metrics"][name]) for seed in config.seeds
+            Score.from_json(rows[arch, seed, epoch, mode]["metrics"][name]) for seed in config.seeds
         ])
-        for cell in cells
+        for arch in archs
     ]
     return _ranked(scores, METRICS[name].higher_is_better)
 
 
 def _trained(
     config: OverEpochsConfig,
-    cells: Sequence[str],
+    archs: Sequence[str],
     rows: Rows,
     name: str,
     epoch: int,
     higher: bool,
 ) -> Ranked | None:
     """Returns None where the data have no such score: no epoch yet, or no validation images."""
-    mode = config.batch_norms[0]
-    of_cells = [[rows[cell, seed, epoch, mode] for seed in config.seeds] for cell in cells]
-    if all(row[name] is None for each in of_cells for row in each):
+    mode = config.modes[0]
+    of_archs = [[rows[arch, seed, epoch, mode] for seed in config.seeds] for arch in archs]
+    if all(row[name] is None for each in of_archs for row in each):
         return None
     scores = [
         _mean([
@@ -180,7 +184,7 @@ def _trained(
             else Score.invalid(Status.NONFINITE)
             for row in each
         ])
-        for each in of_cells
+        for each in of_archs
     ]
     return _ranked(scores, higher)
 
@@ -203,7 +207,8 @@ def _entry(
     groups: Int[np.ndarray, " num"],
 ) -> tuple[dict[str, Any], dict[str, Gain]]:
     """Returns the entry of a score, and its gains with their resamples."""
-    (params,) = given[LIVE_PARAMS]
+    count = next(iter(given))
+    (params,) = given[count]
     values = ranked.values
     both = correlate(rank_together(params, values), truth, invalid=0, groups=groups)
     gains = {name: gain(values, truth, each, groups=groups) for name, each in given.items()}
@@ -214,8 +219,8 @@ def _entry(
         )
         | partial_correlation(values, truth, params, groups=groups).to_dict()
         | {
-            "with_live_params": both.kendall,
-            "with_live_params_ci95": both.to_dict(higher_is_better=True)["kendall_ci95"],
+            f"with_{count}": both.kendall,
+            f"with_{count}_ci95": both.to_dict(higher_is_better=True)["kendall_ci95"],
             "beyond": {name: each.to_dict() for name, each in gains.items()},
         }
     )

@@ -1,4 +1,4 @@
-"""Scores cells, finds their accuracies, and holds every ranking against the truth.
+"""Scores architectures, finds their accuracies, and holds every ranking against the truth.
 
 The job behind ``jaxntk run``. Every row is on disk before the next is begun, so a run that was
 killed goes on where it was; all random choices come from seeds in the configuration, so it ends
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from jaxntk.kernels.program import CompiledKernel
+from jaxntk.kernels.fourier import vintk_kernel
+from jaxntk.kernels.model_kernels import ModelKernels
 from jaxntk.results.report import write_report
 from jaxntk.results.terminal import summary_table
 from jaxntk.runs import run_folder
@@ -24,10 +25,10 @@ from jaxntk.runs.progress import say_complete, track
 from jaxntk.runs.rows import archive, read_json, write_bytes_atomic, write_json_atomic
 from jaxntk.runs.run_folder import Record
 from jaxntk.runs.shards import Shard
-from jaxntk.spaces import nasbench201
+from jaxntk.spaces.space import written
 from jaxntk.studies.config import TRAIN, ExperimentConfig, validate
 from jaxntk.studies.job import Job, prepare
-from jaxntk.studies.score import compile_for_run, score_missing
+from jaxntk.studies.score import KEYS, kernels_for_run, score_missing
 from jaxntk.studies.summarize import Cost, Rows, summarize, telling_cells
 from jaxntk.studies.truth import (
     AccuracyFn,
@@ -152,21 +153,22 @@ def data_digest(config: ExperimentConfig, job: Job, accuracy: AccuracyFn) -> str
     return run_folder.digest_of(*arrays)
 
 
-def telling_kernels(job: Job, kernel: CompiledKernel, rows: Rows) -> bytes:
-    """Computes the kernels of the most and the least accurate cell, for the report.
+def telling_kernels(job: Job, kernels: ModelKernels, rows: Rows) -> bytes:
+    """Computes the kernels of the most and the least accurate architecture, for the report.
 
     Args:
         job: the job.
-        kernel: the compiled kernel.
-        rows: the rows of its cells.
+        kernels: its kernels.
+        rows: the rows of its architectures.
 
     Returns:
         The content of ``kernels.npz``.
     """
     arrays: dict[str, Any] = {"labels": job.batch.y, "metric": "accuracy"}
     for word, index in telling_cells(rows).items():
-        arrays[f"{word}_gram"] = kernel(job.archs[index], job.config.init_seed)
-        arrays[f"{word}_arch"] = nasbench201.decode(job.archs[index])
+        of = partial(kernels, job.archs[index], init_seed=job.config.init_seed)
+        arrays[f"{word}_gram"] = vintk_kernel(of, job.how)
+        arrays[f"{word}_arch"] = written(job.space, job.archs[index])
         arrays[f"{word}_accuracy"] = rows.accuracy[index]
     return archive(arrays)
 
@@ -193,18 +195,18 @@ def _complete(
     config: ExperimentConfig, job: Job, accuracy: AccuracyFn, folder: Path, console: Console
 ) -> Rows:
     """Computes the rows and the two kernels that a folder lacks; returns all rows."""
-    kernel = cache(partial(compile_for_run, job, folder, console))
-    score_missing(job, folder / run_folder.SCORES, kernel, console)
-    done = {ops for (ops,) in run_folder.rows_by_key(folder / run_folder.TRUTH, ("ops",))}
+    kernels = cache(partial(kernels_for_run, job, folder, console))
+    score_missing(job, folder / run_folder.SCORES, kernels, console)
+    done = {arch for (arch,) in run_folder.rows_by_key(folder / run_folder.TRUTH, ("arch",))}
     source = truth_source(config)
     shown = partial(track, console=console)
-    append_truth(folder / run_folder.TRUTH, job.archs, done, accuracy, source, shown)
-    scores = run_folder.rows_by_key(folder / run_folder.SCORES, ("ops", "init_seed"))
-    truths = run_folder.rows_by_key(folder / run_folder.TRUTH, ("ops",))
+    append_truth(folder / run_folder.TRUTH, job, done, accuracy, source, shown)
+    scores = run_folder.rows_by_key(folder / run_folder.SCORES, KEYS)
+    truths = run_folder.rows_by_key(folder / run_folder.TRUTH, ("arch",))
     rows = Rows.of(config, job.archs, scores, truths)
     if not (folder / run_folder.KERNELS).exists():
-        write_bytes_atomic(folder / run_folder.KERNELS, telling_kernels(job, kernel(), rows))
-    if not kernel.cache_info().misses and len(done) == len(truths):
+        write_bytes_atomic(folder / run_folder.KERNELS, telling_kernels(job, kernels(), rows))
+    if not kernels.cache_info().misses and len(done) == len(truths):
         say_complete(folder, console)
     return rows
 

@@ -12,22 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 from rich.console import Console
 
-from jaxntk.data import digits201, tables
 from jaxntk.data.batches import standardize
 from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
-from jaxntk.data.truths import find_table, is_file, table_look_up
+from jaxntk.data.truths import find_table, other_sizes, table_look_up
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.memory import estimate_memory
 from jaxntk.networks.model import Model
 from jaxntk.networks.precision import check_x64
+from jaxntk.networks.registry import FAMILIES
 from jaxntk.results.training_plot import training_figure
 from jaxntk.runs import run_folder
 from jaxntk.runs.config import LOCATIONS
@@ -35,9 +34,9 @@ from jaxntk.runs.progress import say_complete, track
 from jaxntk.runs.publish import Publication
 from jaxntk.runs.rows import append_row, number_or_none
 from jaxntk.runs.study import Rows, Study
-from jaxntk.spaces.registry import NASBENCH201, SPACES
+from jaxntk.spaces.registry import SPACES
+from jaxntk.studies.job import check_images
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
-from jaxntk.studies.retrain_network import check_images, own_model, own_params
 from jaxntk.training.checkpoints import latest_epoch, restore, save
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import Training, TrainState, population_training, steps_of
@@ -102,6 +101,7 @@ def prepare(config: RetrainConfig) -> Retraining:
     """
     validate_retrain(config)
     check_x64(config.dtype)
+    space = SPACES[config.space]
     loaded = load_images(config.data, data_dir=config.data_dir)
     loaded = with_validation(loaded, config.validation_images)
     if config.train_images is not None:
@@ -109,12 +109,14 @@ def prepare(config: RetrainConfig) -> Retraining:
     if config.image_size is not None:
         loaded = shrunk(loaded, config.image_size)
     dataset, _ = standardize(loaded)
-    model, arch = own_model(config, dataset.num_classes)
+    own = FAMILIES[config.space].own
+    model, arch = own(space.read(config.arch), dataset.num_classes, **config.sizes)
     accuracy = None
     if config.truth is not None:
         accuracy = _table_accuracy(config, config.truth)
     _ = steps_of(len(dataset.y_train), config.training)
-    check_images(config, model, arch, dataset.x_train.shape[1:])
+    check_images(config.data, model, dataset.x_train.shape[1:])
+    _params(config, dataset)
     arrays = [getattr(dataset, f"{axis}_{split}") for split in _splits(dataset) for axis in "xy"]
     digest = run_folder.digest_of(dataset.x_train, dataset.y_train, *arrays)
     return Retraining(config, model, arch, dataset, accuracy, digest)
@@ -251,7 +253,7 @@ def summarize(study: Retraining, rows: Rows, console: Console) -> dict[str, Any]
     return {
         "arch": config.arch,
         "space": config.space,
-        "params": own_params(config, data),
+        "params": _params(config, data),
         "finite": last["finite"],
         "last": last,
         "best": best,
@@ -261,22 +263,27 @@ def summarize(study: Retraining, rows: Rows, console: Console) -> dict[str, Any]
         "table": {
             "truth": config.truth,
             "accuracy": study.table_accuracy,
-            "other_network": _other_network(config),
+            "other_network": None
+            if config.truth is None
+            else other_sizes(config.truth, SPACES[config.space], config.sizes),
         },
         "epochs": ordered,
     }
 
 
-def _other_network(config: RetrainConfig) -> str | None:
-    """Says what networks a table of cells holds, where they are of another size than this one."""
-    if config.truth is None or config.space != NASBENCH201 or is_file(config.truth):
-        return None
-    table = digits201.NETWORK if config.truth in digits201.TRUTHS else tables.NETWORK
-    sizes = {name: table[name] for name in ("channels", "cells_per_stage")}
-    if all(getattr(config, name) == size for name, size in sizes.items()):
-        return None
-    channels, cells = sizes.values()
-    return f"networks with --channels {channels} --cells-per-stage {cells}"
+def _params(config: RetrainConfig, data: ImageDataset) -> int:
+    """Counts the parameters that the architecture uses; refuses images that do not fit."""
+    space = SPACES[config.space]
+    side, channels = data.x_train.shape[2:]
+    counted = {name: config.sizes[name] for name in space.network}
+    costs = space.costs(
+        space.read(config.arch)[None],
+        **counted,
+        image_size=side,
+        in_channels=channels,
+        num_classes=data.num_classes,
+    )
+    return int(costs.params[0])
 
 
 def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
@@ -308,15 +315,15 @@ def report(rows: Rows, summary: Mapping[str, Any]) -> Publication:
 
 
 class Trained(NamedTuple):
-    """A trained network: ``network.apply(variables, x, arch)`` gives logits, image by image.
+    """A trained network: ``model.logits(variables, x, arch)`` gives logits, image by image.
 
     Args:
-        network: the network; a cell's normalises by the statistics it was tested with.
+        model: the network; a cell's normalises by the statistics it was tested with.
         variables: its Flax collections; ``batch_stats`` is empty where it keeps no statistics.
         arch: the encoding it takes.
     """
 
-    network: nn.Module
+    model: Model
     variables: dict[str, Any]
     arch: Int[Array, " genes"]
 
@@ -350,7 +357,7 @@ def load_trained(
         raise InputError("out", f"{out} without a state {which!r}", cure)
     variables = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), kept.state.variables)
     arch, images = programs.archs[0], programs.images[0][:SEEN]
-    return Trained(study.model.network, study.model.tested(variables, images, arch), arch)
+    return Trained(study.model, study.model.tested(variables, images, arch), arch)
 
 
 def _splits(data: ImageDataset) -> tuple[str, ...]:

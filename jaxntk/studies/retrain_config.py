@@ -1,15 +1,14 @@
 """The configuration of a training of one architecture to its end."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from jaxntk.data import digits_vit
-from jaxntk.data.digits_vit import NETWORK
-from jaxntk.data.truths import check_truth
+from jaxntk.data.truths import check_networks, check_truth
 from jaxntk.errors import InputError, check_choice
+from jaxntk.networks.registry import FAMILIES
 from jaxntk.runs.config import Config
-from jaxntk.spaces.registry import DIGITS_VIT, NASBENCH201, PIT, SPACES
-from jaxntk.studies.config import check_seed
+from jaxntk.spaces.registry import NASBENCH201, SPACES
+from jaxntk.studies.config import SIZES, check_seed, check_sizes
 from jaxntk.training.recipe import RECIPES, Recipe, named_recipe
 
 
@@ -40,13 +39,15 @@ class RetrainConfig(Config):
     """none, crop or crop_flip."""
     pad: int | None = None
     """Largest shift of a crop, pixels."""
-    channels: int = 16
-    """Of a cell's network, in its first stage."""
-    cells_per_stage: int = 5
-    """Of a cell's network."""
+    channels: int | None = None
+    """Of cells: channels of the stem and the first stage; by default 16."""
+    cells_per_stage: int | None = None
+    """Of cells: how many each of the three stages has; by default 5."""
+    initializer: str | None = None
+    """Of cells: pytorch (the default), he_normal or lecun_normal."""
     patch_size: int | None = None
-    """Of a transformer, pixels, by default 2 in the space digits-vit and 4 in others; those of pit
-    overlap by half."""
+    """Of transformers: pixels of a patch; by default 2 in the space digits-vit, 16 in others; those
+    of pit overlap by half."""
     train_images: int | None = None
     """Training images that are used, the first ones; by default all."""
     validation_images: int = 0
@@ -65,9 +66,10 @@ class RetrainConfig(Config):
     """NAS-Bench-201's table; by default looked for in data_dir."""
 
     @property
-    def patch(self) -> int:
-        """Patches of a transformer, with the default filled in."""
-        return self.patch_size or (NETWORK["patch_size"] if self.space == DIGITS_VIT else 4)
+    def sizes(self) -> dict[str, Any]:
+        """Sizes of the network by name, with the defaults of the space filled in."""
+        given = {name: getattr(self, name, None) for name in SIZES}
+        return FAMILIES[self.space].complete(given)
 
     @property
     def training(self) -> Recipe:
@@ -75,8 +77,7 @@ class RetrainConfig(Config):
         names = ("batch_size", "learning_rate", "weight_decay", "augmentation", "pad")
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
-        recipe = self.recipe or ("nasbench201" if self.space == NASBENCH201 else "adamw")
-        return named_recipe(recipe, **changes)
+        return named_recipe(self.recipe or FAMILIES[self.space].recipe, **changes)
 
 
 def validate_retrain(config: RetrainConfig) -> None:
@@ -95,37 +96,15 @@ def validate_retrain(config: RetrainConfig) -> None:
         check_choice("recipe", config.recipe, tuple(RECIPES))
     _ = config.training
     check_seed("seed", config.seed)
-    at_least = {"epochs": 1, "channels": 1, "cells_per_stage": 1, "validation_images": 0}
-    optional = {"train_images": 2, "image_size": 4, "patch_size": 2 if config.space == PIT else 1}
+    check_sizes(config.sizes)
+    at_least = {"epochs": 1, "validation_images": 0}
+    optional = {"train_images": 2, "image_size": 4}
     for name, least in (at_least | optional).items():
         value = getattr(config, name)
         if value is not None and value < least:
             raise InputError(name, value, f"give at least {least}")
-    _refuse_fields_of_others(config)
     if config.truth is not None:
-        _check_truth(config, config.truth)
-
-
-def _check_truth(config: RetrainConfig, truth: str) -> None:
-    """Refuses a table that does not hold the network.
-
-    Raises:
-        InputError: it is a table of other networks, or not one at all.
-    """
-    check_truth("truth", truth, SPACES[config.space])
-    if truth in digits_vit.TRUTHS:
-        same = config.data == "digits" and config.image_size in (None, NETWORK["image_size"])
-        if not same or config.patch != NETWORK["patch_size"]:
-            cure = "leave it out: the table is of --data digits at their own size, in patches of 2"
-            raise InputError("truth", f"{truth} for other images or patches", cure)
-
-
-def _refuse_fields_of_others(config: RetrainConfig) -> None:
-    """Refuses sizes that networks of the space do not have, where they were given."""
-    # PiT's patches overlap, and its counts are of its own only.
-    own = {*SPACES[config.space].network, *(["patch_size"] if config.space == PIT else [])}
-    known = {name for space in SPACES.values() for name in space.network}
-    for field in fields(config):
-        if field.name in known - own and getattr(config, field.name) != field.default:
-            cure = f"leave it out: networks of {config.space} have none"
-            raise InputError(field.name, getattr(config, field.name), cure)
+        space = SPACES[config.space]
+        check_truth("truth", config.truth, space)
+        networks = (config.sizes, config.data, config.image_size)
+        check_networks("truth", config.truth, space, *networks)

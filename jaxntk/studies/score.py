@@ -1,8 +1,9 @@
-"""Scores cells, one row a cell and initialisation, each on disk before the next is begun."""
+"""Scores architectures, one row for each and each initialisation, on disk before the next."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,28 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.memory_plan import check_memory, plan_memory
-from jaxntk.kernels.program import CompiledKernel, compile_program
+from jaxntk.kernels.fourier import vintk_kernel
+from jaxntk.kernels.model_kernels import Compiled, ModelKernels
+from jaxntk.kernels.program import PARAMETERS
 from jaxntk.metrics import METRICS, evaluate
-from jaxntk.results.text import size
 from jaxntk.runs import run_folder
 from jaxntk.runs.finished import mean_over_rows
 from jaxntk.runs.progress import track
 from jaxntk.runs.rows import append_row, read_json, write_json_atomic
-from jaxntk.spaces import nasbench201
+from jaxntk.spaces.space import label, written
 from jaxntk.studies.config import ScoreConfig
 from jaxntk.studies.job import Job, prepare
 
-GetKernel = Callable[[], CompiledKernel]
+GetKernels = Callable[[], ModelKernels]
+KEYS = ("arch", "init_seed")
+"""Fields that identify a row of scores."""
 WIDEST = 1000
 
 
-def compile_for_run(job: Job, out: Path, console: Console) -> CompiledKernel:
+def kernels_for_run(job: Job, out: Path, console: Console) -> ModelKernels:
     """Compiles the kernel of a run and notes what this process paid for it in the run's folder.
 
-    A run that goes on takes the tile that it began with, as tiles change the rounding.
+    A run that goes on takes the tiles that it began with, as tiles change the rounding.
 
     Args:
         job: the job.
@@ -39,117 +42,96 @@ def compile_for_run(job: Job, out: Path, console: Console) -> CompiledKernel:
         console: where time and memory are shown.
 
     Returns:
-        The kernel.
+        The kernels; those of a first architecture are compiled.
 
     Raises:
         InputError: the kernel needs more memory than the machine has.
     """
     path = out / run_folder.COMPILATION
-    begun = read_json(path).get("tile") if path.exists() else None
-    if begun is None:
-        kernel = compile_checked(job, console)
-    else:
-        kept = replace(job, config=replace(job.config, tile=begun))
-        try:
-            kernel = compile_checked(kept, console)
-        except InputError as error:
-            cure = "free memory, or give a new folder"
-            raise InputError("out", f"{out}, where {error}", cure) from error
-    record = {
-        "compilations": kernel.compilations,
-        "seconds": kernel.compile_seconds,
-        "memory_bytes": kernel.memory_bytes,
-        "tile": kernel.settings.tile or job.config.num_images,
-    }
-    write_json_atomic(path, record)
-    return kernel
+    before = read_json(path) if path.exists() else {}
+    tiles = dict(before.get("tiles", {}))
+    kernels = job.kernels(partial(console.print, highlight=False), tiles)
+
+    def note(compiled: Compiled) -> None:
+        tiles[compiled.name] = compiled.tile
+        held = [each.memory_bytes or 0 for each in kernels.compiled]
+        record = {
+            "compilations": kernels.compilations,
+            "seconds": sum(each.seconds for each in kernels.compiled),
+            "memory_bytes": max(held) or None,
+            "tiles": tiles,
+        }
+        write_json_atomic(path, record)
+
+    kernels = replace(kernels, note=note)
+    try:
+        kernels.compile(job.archs[0], None if job.how is None else job.how.map)
+    except InputError as error:
+        if not before:
+            raise
+        cure = "free memory, or give a new folder"
+        raise InputError("out", f"{out}, where {error}", cure) from error
+    return kernels
 
 
-def compile_checked(job: Job, console: Console) -> CompiledKernel:
-    """Plans the memory of a job's kernel, compiles it, and says what both gave.
-
-    Args:
-        job: the job.
-        console: where time and memory are shown.
-
-    Returns:
-        The kernel.
-
-    Raises:
-        InputError: the kernel needs more memory than the machine has.
-    """
-    program, estimate = plan_memory(job.network, job.settings, job.batch.x.shape)
-    console.print(f"memory, estimated from shapes: {estimate}", highlight=False)
-    tile = program.settings.tile
-    if tile is not None and tile != job.config.tile:
-        line = f"tile: {tile} of {job.config.num_images} images at a time, as all do not fit"
-        console.print(line, highlight=False)
-    console.print("compiling the kernel, once for all cells ...", highlight=False)
-    kernel = compile_program(program, job.batch.x)
-    check_memory(kernel.memory_bytes, estimate.available, tile)
-    needs = "" if kernel.memory_bytes is None else f"; it will hold {size(kernel.memory_bytes)}"
-    console.print(f"compiled in {kernel.compile_seconds:.1f} s{needs}", highlight=False)
-    return kernel
-
-
-def score_missing(job: Job, path: Path, kernel: GetKernel, console: Console) -> None:
-    """Scores every cell and initialisation that has no row yet; each row is written at once.
+def score_missing(job: Job, path: Path, kernels: GetKernels, console: Console) -> None:
+    """Scores every architecture and initialisation without a row; each row is written at once.
 
     Args:
         job: the job.
         path: ``scores.jsonl`` of the run.
-        kernel: gives the compiled kernel; called only if there is something to score.
+        kernels: gives the kernels; called only if there is something to score.
         console: where progress is shown.
     """
-    done = run_folder.rows_by_key(path, ("ops", "init_seed"))
-    config = job.config
+    done = run_folder.rows_by_key(path, KEYS)
     todo = [
         (arch, seed)
-        for seed in config.init_seeds
+        for seed in job.config.init_seeds
         for arch in job.archs
-        if (nasbench201.format_ops(arch), seed) not in done
+        if (written(job.space, arch), seed) not in done
     ]
     if not todo:
         return
-    kernel()
+    kernels()
     for arch, seed in track(todo, "scoring", console):
-        append_row(path, score_row(job, kernel(), arch, seed))
+        append_row(path, score_row(job, kernels(), arch, seed))
 
 
 def score_row(
-    job: Job, kernel: CompiledKernel, arch: Int[np.ndarray, "6"], init_seed: int
+    job: Job, kernels: ModelKernels, arch: Int[np.ndarray, " genes"], init_seed: int
 ) -> dict[str, Any]:
-    """Computes the kernel of a cell, its metrics and its trivial scores.
+    """Computes the kernel of an architecture, its metrics and its trivial scores.
 
     Args:
         job: the job.
-        kernel: the compiled kernel.
-        arch: the cell.
+        kernels: its kernels.
+        arch: the architecture.
         init_seed: seed of the initialisation.
 
     Returns:
         A row of ``scores.jsonl``.
     """
+    tile = kernels.tile(arch, None if job.how is None else job.how.map)
     start = time.perf_counter()
-    gram_NxN = kernel(arch, init_seed)
+    gram_NxN = vintk_kernel(partial(kernels, arch, init_seed=init_seed), job.how)
     seconds = time.perf_counter() - start
-    row = kernel_row(job, gram_NxN, arch, init_seed, kernel.settings.tile)
+    row = kernel_row(job, gram_NxN, arch, init_seed, tile)
     return row | {"seconds": row["seconds"] + seconds}
 
 
 def kernel_row(
     job: Job,
     gram_NxN: Float[np.ndarray, "n n"],
-    arch: Int[np.ndarray, "6"],
+    arch: Int[np.ndarray, " genes"],
     init_seed: int,
     tile: int | None,
 ) -> dict[str, Any]:
-    """Reads metrics and trivial scores of a cell off its kernel.
+    """Reads metrics and trivial scores of an architecture off its kernel.
 
     Args:
         job: the job.
-        gram_NxN: the kernel of the cell, zeros where they are exact (``exact_zero``).
-        arch: the cell.
+        gram_NxN: its kernel, zeros where they are exact (``exact_zero``).
+        arch: the architecture.
         init_seed: seed of the initialisation.
         tile: images that the kernel was computed on at a time; None for all.
 
@@ -158,12 +140,10 @@ def kernel_row(
     """
     config = job.config
     start = time.perf_counter()
-    scores = evaluate(gram_NxN, job.batch.y, config.metrics)
+    scores = evaluate(gram_NxN, job.batch.y, config.metrics, kernel_dtype=PARAMETERS[config.dtype])
     seconds = time.perf_counter() - start
-    image_size = job.batch.x.shape[1]
     return {
-        "arch": nasbench201.decode(arch),
-        "ops": nasbench201.format_ops(arch),
+        **job.space.describe(arch),
         "init_seed": init_seed,
         "metrics": {name: score.to_json() for name, score in scores.items()},
         "batch_norm": config.batch_norm,
@@ -173,39 +153,38 @@ def kernel_row(
         "matmul_precision": config.matmul_precision,
         "num_images": config.num_images,
         "tile": min(tile or config.num_images, config.num_images),
-        "params": nasbench201.num_params(arch, **job.sizes),
-        "flops": nasbench201.num_flops(arch, **job.sizes, image_size=image_size),
-        "convolutions": nasbench201.num_convolutions(arch),
+        **job.baselines(arch[None])[0],
         "seconds": seconds,
     }
 
 
 def print_scores(config: ScoreConfig, console: Console) -> None:
-    """Scores cells and prints them: a row a cell, a column a metric.
+    """Scores architectures and prints them: a row each, a column a metric.
 
     Args:
-        config: the cells, the data and the kernel.
+        config: the architectures, the data and the kernel.
         console: where to print.
 
     Raises:
         InputError: anything wrong with the configuration or the data.
     """
     job = prepare(config)
-    kernel = compile_checked(job, console)
+    kernels = job.kernels(partial(console.print, highlight=False))
+    kernels.compile(job.archs[0], None if job.how is None else job.how.map)
     lines: list[tuple[str, ...]] = []
     every = [(seed, arch) for seed in config.init_seeds for arch in job.archs]
     scored: dict[str, list[dict[str, Any]]] = {}
     for seed, arch in track(every, "scoring", console):
-        row = score_row(job, kernel, arch, seed)
-        scored.setdefault(row["ops"], []).append(row)
-    for rows in scored.values():
-        means = [mean_over_rows(rows, name) for name in config.metrics]
+        scored.setdefault(label(job.space, arch), []).append(score_row(job, kernels, arch, seed))
+    for name, rows in scored.items():
+        means = [mean_over_rows(rows, metric) for metric in config.metrics]
         values = [f"{mean.value:.4g}" if mean.valid else str(mean.status) for mean in means]
-        lines.append((rows[0]["ops"], *values, f"{rows[0]['params']:,}"))
+        lines.append((name, *values, f"{rows[0]['params']:,}"))
     arrows = ["\u2191" if METRICS[name].higher_is_better else "\u2193" for name in config.metrics]
     shown = [f"{name} {arrow}" for name, arrow in zip(config.metrics, arrows, strict=True)]
-    title = f"{job.dataset.name}, {config.num_images} images, {config.batch_norm}"
-    for table in score_tables(title, ("cell", *shown, "params"), lines, console):
+    how = config.kernel if config.batch_norm == "none" else config.batch_norm
+    title = f"{job.dataset.name}, {config.num_images} images, {how}"
+    for table in score_tables(title, ("architecture", *shown, "params"), lines, console):
         # A number that is cut off is none: a column wider than the terminal is folded there.
         console.width = max(console.width, _width(table, console))
         console.print(table)
@@ -216,17 +195,17 @@ def score_tables(
 ) -> list[Table]:
     """Lays out scores in as many tables as the width of the terminal asks for.
 
-    No number is cut off or folded: what does not fit goes into a next table, which names the cells
-    again. A column that is too wide on its own stays as wide as it is.
+    No number is cut off or folded: what does not fit goes into a next table, which names the
+    architectures again. A column that is too wide on its own stays as wide as it is.
 
     Args:
         title: shown above the first table.
-        names: headings of the columns; the first column is that of the cells.
-        lines: for each cell its entries, one a column.
+        names: headings of the columns; the first column is that of the architectures.
+        lines: for each architecture its entries, one a column.
         console: where the tables will be printed.
 
     Returns:
-        The tables, each with the column of the cells.
+        The tables, each with the column of the architectures.
     """
     tables: list[Table] = []
     columns: list[int] = []

@@ -1,4 +1,4 @@
-"""Scores a whole population at once and writes the rows that scoring one cell at a time would.
+"""Scores a population at once and writes the rows that scoring one by one would.
 
 The kernels of the next chunk are computed while the metrics of the last one are evaluated, in
 threads, and its rows are written. A run folder that was filled this way is finished, summarised and
@@ -20,15 +20,14 @@ from rich.console import Console
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.program import exact_zero
-from jaxntk.networks.nasbench201_routing import distinct_cells
 from jaxntk.population.kernels import Chunk, PopulationKernels, population_kernels
 from jaxntk.population.strategies import Strategy
 from jaxntk.runs import run_folder
 from jaxntk.runs.progress import track
 from jaxntk.runs.rows import append_row
-from jaxntk.spaces import nasbench201
+from jaxntk.spaces.space import listed, written
 from jaxntk.studies.job import Job
-from jaxntk.studies.score import kernel_row
+from jaxntk.studies.score import KEYS, kernel_row
 
 # Chunks whose rows may wait to be written while the next kernels are computed.
 _WAITING = 2
@@ -66,7 +65,7 @@ def score_population(
     strategy: str = "auto",
     chunk: int | None = None,
 ) -> PopulationCost:
-    """Scores every cell that has no row yet.
+    """Scores every architecture that has no row yet.
 
     Args:
         job: the job; one initialisation.
@@ -82,6 +81,8 @@ def score_population(
         InputError: several initialisations or processes, or a wrong strategy or chunk.
     """
     config = job.config
+    if job.how is not None:
+        raise InputError("kernel", config.kernel, "choose ntk: populations are scored by that")
     if config.num_inits != 1:
         cure = "give 1: the cells of a population share their initialisation"
         raise InputError("num_inits", config.num_inits, cure)
@@ -89,18 +90,16 @@ def score_population(
         cure = "start one that has all devices of its machine, or shards (jaxntk run --shard I/N)"
         raise InputError("processes", jax.process_count(), cure)
     start = time.perf_counter()
-    done = run_folder.rows_by_key(path, ("ops", "init_seed"))
+    done = run_folder.rows_by_key(path, KEYS)
     key = config.init_seed
     todo = np.array([
-        arch for arch in job.archs if (nasbench201.format_ops(arch), key) not in done
-    ]).reshape(-1, nasbench201.NUM_EDGES)
+        arch for arch in job.archs if (written(job.space, arch), key) not in done
+    ]).reshape(-1, len(job.space.sizes))
     if not len(todo):
         return PopulationCost()
-    # Over all parameters the kernel does see what is behind a dead edge.
-    same = config.parameters == "lga"
-    cells, index = distinct_cells(todo) if same else (todo, np.arange(len(todo)))
+    cells, index = distinct(job, todo)
     kernels = population_kernels(
-        job.network,
+        job.model,
         job.settings,
         job.batch.x,
         cells,
@@ -125,18 +124,34 @@ def score_population(
     )
 
 
-def population_flops(job: Job, cells: Int[np.ndarray, "num 6"]) -> float:
+def distinct(
+    job: Job, archs: Int[np.ndarray, "num genes"]
+) -> tuple[Int[np.ndarray, "distinct genes"], Int[np.ndarray, " num"]]:
+    """Finds the architectures among which kernels need to be computed.
+
+    Args:
+        job: says which parameters enter: over all of them, no two kernels are known to be equal.
+        archs: the architectures.
+
+    Returns:
+        The distinct ones, and for each architecture which of them it is.
+    """
+    if job.config.parameters == "lga" and job.model.distinct is not None:
+        return job.model.distinct(archs)
+    return archs, np.arange(len(archs))
+
+
+def population_flops(job: Job, cells: Int[np.ndarray, "num genes"]) -> float:
     """Returns the multiply-accumulates of one forward pass of some networks, for one image.
 
     Args:
         job: says how large the networks are.
-        cells: the cells.
+        cells: the architectures.
 
     Returns:
         Their sum.
     """
-    size = job.batch.x.shape[1]
-    return float(nasbench201.population_costs(cells, **job.sizes, image_size=size).flops.sum())
+    return float(job.costs(cells).flops.sum())
 
 
 def projected_seconds(job: Job, cost: PopulationCost) -> float:
@@ -153,11 +168,14 @@ def projected_seconds(job: Job, cost: PopulationCost) -> float:
         Seconds.
 
     Raises:
-        InputError: nothing was measured.
+        InputError: nothing was measured, or the space cannot be listed.
     """
     if not cost.kernels:
         raise InputError("cost", "no kernel", "measure with an empty run folder")
-    whole = population_flops(job, distinct_cells(nasbench201.enumerate_space())[0])
+    every = listed(job.space)
+    if every is None:
+        raise InputError("space", job.space.name, "measure one that can be listed")
+    whole = population_flops(job, distinct(job, every)[0])
     return cost.prepare_seconds + cost.seconds * whole / cost.flops
 
 
@@ -176,7 +194,7 @@ def _told(kernels: PopulationKernels, cells: int) -> str:
 def _rows(
     job: Job,
     kernels: PopulationKernels,
-    todo: Int[np.ndarray, "num 6"],
+    todo: Int[np.ndarray, "num genes"],
     index: Int[np.ndarray, " num"],
     pool: ThreadPoolExecutor,
 ) -> Iterator[dict[str, Any]]:
@@ -201,7 +219,7 @@ def _rows(
 def _submit(
     job: Job,
     chunk: Chunk,
-    todo: Int[np.ndarray, "num 6"],
+    todo: Int[np.ndarray, "num genes"],
     owners: dict[int, list[int]],
     shared: Mapping[str, Any],
     pool: ThreadPoolExecutor,
@@ -217,10 +235,10 @@ def _submit(
 def _row(
     job: Job,
     gram_NxN: Float[np.ndarray, "n n"],
-    arch: Int[np.ndarray, "6"],
+    arch: Int[np.ndarray, " genes"],
     shared: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Builds the row of a cell; its time is that of the metrics and a share of the chunk's."""
-    exact = exact_zero(job.config.parameters, arch, gram_NxN)
+    exact = exact_zero(job.model, job.config.parameters, arch, gram_NxN)
     row = kernel_row(job, exact, arch, job.config.init_seed, job.settings.tile)
     return row | {**shared, "seconds": row["seconds"] + shared["seconds"]}

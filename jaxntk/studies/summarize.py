@@ -1,4 +1,4 @@
-"""From the rows of a run to its summary: how well each metric ranks the cells."""
+"""From the rows of a run to its summary: how well each metric ranks the architectures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,21 @@ from jaxtyping import Float, Int
 from jaxntk.metrics import METRICS, Status, ranking_values
 from jaxntk.results.correlation import correlate
 from jaxntk.runs.finished import mean_over_rows
-from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import Space, groups, written
 from jaxntk.studies.config import ExperimentConfig
 from jaxntk.studies.truth import truth_source
-
-BASELINES = ("params", "flops", "convolutions")
-"""Trivial scores, all of them the higher the better."""
 
 ByKey = Mapping[tuple, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of some cells, in the order of the cells.
+    """All rows of some architectures, in their order.
 
     Args:
-        scores: for each cell its rows of ``scores.jsonl``, one an initialisation.
-        truths: for each cell its row of ``truth.jsonl``.
+        scores: for each its rows of ``scores.jsonl``, one an initialisation.
+        truths: for each its row of ``truth.jsonl``.
     """
 
     scores: Sequence[Sequence[Mapping[str, Any]]]
@@ -36,28 +34,28 @@ class Rows:
     def of(
         cls,
         config: ExperimentConfig,
-        archs: Int[np.ndarray, "num 6"],
+        archs: Int[np.ndarray, "num genes"],
         scores: ByKey,
         truths: ByKey,
     ) -> "Rows":
-        """Puts rows into the order of the cells.
+        """Puts rows into the order of architectures.
 
         Args:
-            config: names the initialisations.
-            archs: the cells.
-            scores: rows of ``scores.jsonl`` by six digits and seed; none is missing.
-            truths: rows of ``truth.jsonl`` by six digits; none is missing.
+            config: names space and initialisations.
+            archs: the encodings.
+            scores: rows of ``scores.jsonl`` by written form and seed; none is missing.
+            truths: rows of ``truth.jsonl`` by written form; none is missing.
 
         Returns:
-            The rows of these cells.
+            The rows of these architectures.
         """
-        names = [nasbench201.format_ops(arch) for arch in archs]
+        names = [written(SPACES[config.space], arch) for arch in archs]
         ordered = [[scores[name, seed] for seed in config.init_seeds] for name in names]
         return cls(ordered, [truths[(name,)] for name in names])
 
     @property
     def accuracy(self) -> Float[np.ndarray, " num"]:
-        """Accuracy of each cell, in percent."""
+        """Accuracy of each architecture, in percent."""
         return np.array([row["accuracy"] for row in self.truths])
 
 
@@ -107,7 +105,7 @@ def summarize(
     Args:
         config: the configuration.
         experiment: its name.
-        rows: the rows of all cells.
+        rows: the rows of all architectures.
         data: what is said of the images.
         cost: what the run has cost.
 
@@ -120,7 +118,7 @@ def summarize(
         "num_archs": len(rows.truths),
         "num_inits": config.num_inits,
         "data": dict(data),
-        **correlations(rows.scores, rows.accuracy, config.metrics),
+        **correlations(SPACES[config.space], rows.scores, rows.accuracy, config.metrics),
         "compilations": cost.compilations,
         "seconds": {
             "compile": cost.compile_seconds,
@@ -136,15 +134,15 @@ def summarize(
 
 
 def telling_cells(rows: Rows) -> dict[str, int]:
-    """Picks the most and the least accurate cell, whose kernels the report shows.
+    """Picks the most and the least accurate architecture, whose kernels the report shows.
 
-    Cells whose kernel is zero are passed over: there is nothing to see. The first of equals counts.
+    Those whose kernel is zero are passed over: there is nothing to see. The first of equals counts.
 
     Args:
-        rows: the rows of all cells.
+        rows: the rows of all architectures.
 
     Returns:
-        The positions of the ``best`` and the ``worst`` cell.
+        The positions of the ``best`` and the ``worst``.
     """
     zero = [
         any(score["status"] == Status.ZERO_KERNEL for score in cell[0]["metrics"].values())
@@ -156,6 +154,7 @@ def telling_cells(rows: Rows) -> dict[str, int]:
 
 
 def correlations(
+    space: Space,
     score_rows: Sequence[Sequence[Mapping[str, Any]]],
     truth: Float[np.ndarray, " num"],
     metrics: Sequence[str],
@@ -163,51 +162,33 @@ def correlations(
     """Correlates every metric and every baseline with the truth.
 
     Args:
-        score_rows: for each cell its rows, one an initialisation.
-        truth: accuracy of each cell, in percent.
+        space: of the architectures.
+        score_rows: for each its rows, one an initialisation.
+        truth: accuracy of each, in percent.
         metrics: names of the metrics.
 
     Returns:
         ``{"metrics": {name: entry}, "baselines": {name: entry}}``, entries as
         :meth:`~jaxntk.results.correlation.Correlation.to_dict` gives them.
     """
+    archs = [space.read(rows[0]["arch"]) for rows in score_rows]
     # In an order of their own, so that resamples do not depend on that of the rows.
-    order = sorted(range(len(score_rows)), key=lambda index: score_rows[index][0]["ops"])
+    order = sorted(range(len(archs)), key=lambda index: archs[index].tolist())
     score_rows, truth = [score_rows[index] for index in order], truth[order]
-    groups = function_groups([rows[0]["ops"] for rows in score_rows])
+    copies = groups(space, np.stack([archs[index] for index in order]))
     entries: dict[str, dict[str, Any]] = {"metrics": {}, "baselines": {}}
     for name in metrics:
         scores = [mean_over_rows(rows, name) for rows in score_rows]
         higher = METRICS[name].higher_is_better
         invalid = sum(not score.valid for score in scores)
         values = ranking_values(scores, higher)
-        found = correlate(values, truth, invalid=invalid, groups=groups)
+        found = correlate(values, truth, invalid=invalid, groups=copies)
         entries["metrics"][name] = found.to_dict(higher_is_better=higher)
-    for name in BASELINES:
+    for name in space.baselines:
         values = np.array([rows[0][name] for rows in score_rows], dtype=np.float64)
-        found = correlate(values, truth, invalid=0, groups=groups)
+        found = correlate(values, truth, invalid=0, groups=copies)
         entries["baselines"][name] = found.to_dict(higher_is_better=True)
     return entries
-
-
-def function_groups(cells: Sequence[str]) -> Int[np.ndarray, " num"]:
-    """Numbers the functions that cells compute, in the order in which they first come.
-
-    Args:
-        cells: their six-digit forms.
-
-    Returns:
-        A number a cell, the same for cells of one function.
-
-    Example:
-        >>> function_groups(["300000", "000300", "000000"]).tolist()
-        [0, 1, 0]
-        >>> function_groups(["333333", "421211", "333333"]).tolist()
-        [0, 1, 0]
-    """
-    numbers: dict[str, int] = {}
-    forms = (nasbench201.function_form(nasbench201.parse_ops(cell)) for cell in cells)
-    return np.array([numbers.setdefault(form, len(numbers)) for form in forms])
 
 
 def describe_truth(source: str, truth: Float[np.ndarray, " num"]) -> dict[str, Any]:
@@ -215,10 +196,10 @@ def describe_truth(source: str, truth: Float[np.ndarray, " num"]) -> dict[str, A
 
     Args:
         source: where it comes from.
-        truth: accuracy of each cell, in percent.
+        truth: accuracy of each architecture, in percent.
 
     Returns:
-        Source, number of cells, and least, median and largest accuracy.
+        Source, number of architectures, and least, median and largest accuracy.
     """
     return {
         "source": source,

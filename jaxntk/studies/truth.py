@@ -14,14 +14,15 @@ from jaxntk.data.truths import find_table, table_look_up
 from jaxntk.errors import InputError
 from jaxntk.networks.model import Model
 from jaxntk.runs.rows import append_row
-from jaxntk.spaces import nasbench201
-from jaxntk.spaces.registry import NASBENCH201, SPACES
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import written
 from jaxntk.studies.config import TRAIN, TRUTH_SEED, ExperimentConfig
+from jaxntk.studies.job import Job
 from jaxntk.training.evaluate import make_evaluation
 from jaxntk.training.population import population_training, steps_of
 from jaxntk.training.recipe import Recipe
 
-AccuracyFn = Callable[[Int[np.ndarray, "6"]], float]
+AccuracyFn = Callable[[Int[np.ndarray, " genes"]], float]
 Track = Callable[[Sequence[Any], str], Any]
 
 
@@ -38,7 +39,7 @@ def truth_source(config: ExperimentConfig) -> str:
 
 
 def table_accuracy(config: ExperimentConfig) -> AccuracyFn:
-    """Returns the look-up of a cell's accuracy in a benchmark table.
+    """Returns the look-up of an accuracy in a table.
 
     Args:
         config: names the table and its column.
@@ -50,12 +51,12 @@ def table_accuracy(config: ExperimentConfig) -> AccuracyFn:
         InputError: the table is missing or damaged, or lacks the column.
     """
     table = find_table(config.data_dir, config.table)
-    look_up = table_look_up(config.truth, SPACES[NASBENCH201], table)
+    look_up = table_look_up(config.truth, SPACES[config.space], table)
     return lambda arch: float(look_up(arch[None, :])[0])
 
 
 def trained_accuracy(config: ExperimentConfig, model: Model, dataset: ImageDataset) -> AccuracyFn:
-    """Returns the function that trains a cell and tests it; it is compiled at its first call.
+    """Returns the function that trains a network and tests it; it is compiled at its first call.
 
     Args:
         config: the recipe.
@@ -90,7 +91,7 @@ def trained_accuracy(config: ExperimentConfig, model: Model, dataset: ImageDatas
     first = TRUTH_SEED + config.train_seed
     seeds = range(first, first + config.train_repeats)
 
-    def accuracy(arch: Int[np.ndarray, "6"]) -> float:
+    def accuracy(arch: Int[np.ndarray, " genes"]) -> float:
         archs = jnp.tile(jnp.asarray(arch, jnp.int32), (config.train_repeats, 1))
         states = training.init(seeds)
         for _ in range(config.train_epochs):
@@ -102,31 +103,30 @@ def trained_accuracy(config: ExperimentConfig, model: Model, dataset: ImageDatas
 
 def append_truth(
     path: Path,
-    archs: Int[np.ndarray, "num 6"],
+    job: Job,
     done: set[str],
     accuracy: AccuracyFn,
     source: str,
     track: Track,
 ) -> None:
-    """Finds the accuracy of every cell that has none yet and appends its row.
+    """Finds the accuracy of every architecture that has none yet and appends its row.
 
     Args:
         path: ``truth.jsonl`` of the run.
-        archs: the cells.
-        done: six-digit forms of the cells that have a row.
+        job: has the architectures.
+        done: written forms of those that have a row.
         accuracy: ``arch -> accuracy`` in percent.
         source: what the rows say of where it comes from.
         track: wraps a sequence in a progress bar, with a description.
     """
-    todo = [arch for arch in archs if nasbench201.format_ops(arch) not in done]
+    todo = [arch for arch in job.archs if written(job.space, arch) not in done]
     if not todo:
         return
     for arch in track(todo, "ground truth"):
         start = time.perf_counter()
         value = accuracy(arch)
         row = {
-            "arch": nasbench201.decode(arch),
-            "ops": nasbench201.format_ops(arch),
+            **job.space.describe(arch),
             "accuracy": value,
             "source": source,
             "seconds": time.perf_counter() - start,

@@ -39,8 +39,9 @@ from jaxntk.kernels.program import (
     layer_kernel_fn,
 )
 from jaxntk.metrics import Status, evaluate
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
-from jaxntk.networks.nasbench201 import logits as apply_network
+from jaxntk.networks.model import Model
+from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.networks.nasbench201_official import count_cells, official_variables
 from jaxntk.networks.precision import check_x64
 from jaxntk.spaces import nasbench201
@@ -112,14 +113,14 @@ def verify(path: Path) -> Iterator[Comparison]:
         num_classes=len(arrays["w/top.classifier.bias"]),
         channels=len(arrays["w/stem.net.0.weight"]),
         cells_per_stage=count_cells(weights),
-        batch_norm=BatchNormMode.BATCH,
     )
+    model = cell_model(network)
     for dtype, tolerance in TOLERANCES.items():
         parameters = np.dtype(PARAMETERS[dtype]).type
         variables = jax.tree.map(jnp.asarray, official_variables(weights, parameters))
         x = jnp.asarray(arrays["x"], ACTIVATIONS[dtype])
         for mode, batch_norm in MODES.items():
-            compute = _compute_fn(network, batch_norm, dtype, x.shape[1:])
+            compute = _compute_fn(model, batch_norm, dtype, x.shape[1:])
             for index, arch in enumerate(arrays["archs"]):
                 logits, gram = compute(variables, x, jnp.asarray(nasbench201.encode(str(arch))))
                 official = Official(*(arrays[f"{index}.{mode}.{name}"] for name in PER_CELL))
@@ -213,16 +214,17 @@ def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _compute_fn(
-    network: NasBench201,
+    model: Model,
     batch_norm: Literal["batch", "running"],
     dtype: Precision,
     image: tuple[int, ...],
 ) -> Callable[[Any, Array, Array], tuple[Array, Array]]:
-    exact = network.clone(batch_norm=BatchNormMode(batch_norm))
-    kernels = layer_kernel_fn(exact, KernelSettings(batch_norm=batch_norm, dtype=dtype), image)
+    settings = KernelSettings(batch_norm=batch_norm, dtype=dtype)
+    kernels = layer_kernel_fn(model, settings, image)
+    logits = model.apply(settings.mode, None)
 
     def compute(variables: Any, x: Array, arch: Array) -> tuple[Array, Array]:
-        return apply_network(exact, variables, x, arch), total(kernels(variables, x, arch))
+        return logits(variables, x, arch), total(kernels(variables, x, arch))
 
     return jax.jit(compute)
 

@@ -6,11 +6,12 @@ before the next is begun, so that a run which is killed at any moment goes on to
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from rich.console import Console
 
 from jaxntk.data.batches import Batch, Standardization, make_batch, resized, standardize
@@ -18,8 +19,12 @@ from jaxntk.data.images import load_images
 from jaxntk.data.reduced import some_classes
 from jaxntk.data.vitbench101 import Networks, load_vitbench101
 from jaxntk.errors import InputError
-from jaxntk.networks.pit_classes import ShapeClass, class_of, shape_classes
+from jaxntk.kernels.model_kernels import ModelKernels
+from jaxntk.kernels.program import KernelSettings
+from jaxntk.networks.model import Model
+from jaxntk.networks.pit_classes import shape_classes
 from jaxntk.networks.precision import check_x64
+from jaxntk.networks.registry import FAMILIES
 from jaxntk.results.vintk_plot import vintk_figure
 from jaxntk.results.vintk_table import terminal_table
 from jaxntk.runs import run_folder
@@ -27,11 +32,11 @@ from jaxntk.runs.progress import say_complete, track
 from jaxntk.runs.publish import Publication
 from jaxntk.runs.rows import append_row
 from jaxntk.runs.study import Rows, Study
-from jaxntk.spaces import autoformer, pit
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import written
+from jaxntk.studies.kernel_scores import scores_of
 from jaxntk.studies.vintk_config import VintkConfig, validate_vintk
 from jaxntk.studies.vintk_summary import rule_entries, vintk_entries
-from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
-from jaxntk.studies.vit_scoring import scores_of
 
 FIGURE, TABLE, RULE = "vintk.png", "vintk.csv", "vintk_rule.csv"
 NAME = "vintk_vitbench101"
@@ -90,7 +95,10 @@ def prepare(config: VintkConfig) -> VintkStudy:
         "num_classes": dataset.num_classes,
     }
     costs = {
-        name: {key: value.astype(np.float64) for key, value in _costs(each, sizes).items()}
+        name: {
+            key: value.astype(np.float64)
+            for key, value in SPACES[each.space].costs(each.archs, **sizes)._asdict().items()
+        }
         for name, each in sets.items()
     }
     _ = shape_classes(config.num_shape_classes)
@@ -114,20 +122,7 @@ def compute_missing(study: VintkStudy, out: Path, console: Console) -> None:
     """
     config = study.config
     done = set(run_folder.rows_by_key(out / run_folder.SCORES, KEYS))
-    kernels = ViTKernels(
-        ViTSettings(
-            num_classes=study.num_classes,
-            outputs=config.outputs,
-            dtype=config.dtype,
-            matmul_precision=config.matmul_precision,
-            tile=config.tile,
-            num_shape_classes=config.num_shape_classes,
-            init_seed=config.init_seed,
-            feature_seed=config.feature_seed,
-        ),
-        study.batch.x,
-        lambda line: console.print(line, highlight=False),
-    )
+    kernels = {name: _kernels(study, name, console) for name in study.sets}
     todo = [
         (name, at)
         for name, networks in study.sets.items()
@@ -140,13 +135,13 @@ def compute_missing(study: VintkStudy, out: Path, console: Console) -> None:
     # Networks of one shape class follow one another, so that no program is compiled twice.
     todo.sort(key=lambda each: _program_of(study, *each))
     for name, at in track(todo, "networks", console):
-        for row in network_rows(study, kernels, name, at):
+        for row in network_rows(study, kernels[name], name, at):
             if tuple(row[key] for key in KEYS) not in done:
                 append_row(out / run_folder.SCORES, row)
 
 
 def network_rows(
-    study: VintkStudy, kernels: ViTKernels, name: str, at: int
+    study: VintkStudy, kernels: ModelKernels, name: str, at: int
 ) -> Iterator[dict[str, Any]]:
     """Scores one network by every kernel.
 
@@ -164,19 +159,14 @@ def network_rows(
         InputError: a kernel does not fit into memory.
     """
     config, networks = study.config, study.sets[name]
-    arch, family = networks.archs[at], networks.family
-    text = (
-        pit.to_string(arch)
-        if family == "pit"
-        else autoformer.to_string(arch, autoformer.VITBENCH101)
-    )
-    every = scores_of(kernels, family, arch, config.variants, study.batch.y, config.metrics)
+    arch, space = networks.archs[at], SPACES[networks.space]
+    every = scores_of(kernels, arch, config.variants, study.batch.y, config.metrics)
     for each_kernel in every:
         yield {
             "set": name,
             "name": networks.names[at],
             "kernel": each_kernel.kernel,
-            "arch": text,
+            "arch": written(space, arch),
             "metrics": {each: score.to_json() for each, score in each_kernel.scores.items()},
             "params": int(study.costs[name]["params"][at]),
             "flops": int(study.costs[name]["flops"][at]),
@@ -190,20 +180,39 @@ def network_rows(
         }
 
 
-def _program_of(study: VintkStudy, name: str, at: int) -> tuple[int, ShapeClass | None]:
-    """Orders networks by their set and, within PiT, by their class."""
+def _program_of(study: VintkStudy, name: str, at: int) -> tuple[int, str]:
+    """Orders networks by their set and by the program that computes them."""
     networks = study.sets[name]
-    shape = None
-    if networks.family == "pit":
-        shape = class_of(networks.archs[at], study.config.num_shape_classes)
-    return list(study.sets).index(name), shape
+    model = _model(study, name)
+    own = model.program(model, networks.archs[at]).network
+    return list(study.sets).index(name), repr(own)
 
 
-def _costs(networks: Networks, sizes: dict[str, int]) -> dict[str, Int[np.ndarray, " num"]]:
-    if networks.family == "pit":
-        return pit.population_costs(networks.archs, **sizes)._asdict()
-    space = autoformer.VITBENCH101
-    return autoformer.population_costs(networks.archs, space, **sizes)._asdict()
+def _model(study: VintkStudy, name: str) -> Model:
+    """The networks of a set."""
+    family = FAMILIES[study.sets[name].space]
+    shared = {"num_shape_classes": study.config.num_shape_classes}
+    own = {size: shared.get(size, value) for size, value in family.sizes.items()}
+    return family.build(study.num_classes, **own)
+
+
+def _kernels(study: VintkStudy, name: str, console: Console) -> ModelKernels:
+    config = study.config
+    settings = KernelSettings(
+        outputs=config.outputs,
+        parameters="all",
+        dtype=config.dtype,
+        matmul_precision=config.matmul_precision,
+        tile=config.tile,
+    )
+    return ModelKernels(
+        _model(study, name),
+        settings,
+        study.batch.x,
+        init_seed=config.init_seed,
+        feature_seed=config.feature_seed,
+        say=partial(console.print, highlight=False),
+    )
 
 
 def _seconds(rows: Rows) -> dict[str, dict[str, float]]:

@@ -4,15 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jaxntk.errors import InputError, check_choice
-from jaxntk.kernels.fourier import ViNTK
+from jaxntk.kernels.fourier import NTK, ViNTK
 from jaxntk.kernels.outputs import check_outputs
 from jaxntk.metrics import METRICS
 from jaxntk.networks.precision import at_precision
 from jaxntk.runs.config import Config
 from jaxntk.studies.config import check_seed
-
-NTK = "ntk"
-"""Names the kernel on images, beside the ViNTKs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from jaxntk.errors import InputError
 from jaxntk.population.strategies import Strategy
 from jaxntk.runs import run_folder
 from jaxntk.runs.rows import write_json_atomic
-from jaxntk.spaces.nasbench201 import SPACE_SIZE
+from jaxntk.spaces.space import listed
 from jaxntk.studies.config import TRAIN, ExperimentConfig, validate
 from jaxntk.studies.job import Job, prepare
 from jaxntk.studies.rank import data_digest, run
@@ -107,10 +107,11 @@ def _told(cost: PopulationCost, job: Job) -> list[str]:
         f"{whole:.1f} s, {cost.prepare_seconds:.1f} s of them planning and compiling "
         f"(strategy {cost.strategy})"
     ]
-    if len(job.archs) < SPACE_SIZE:
+    every = listed(job.space)
+    if every is not None and len(job.archs) < len(every):
         projected = projected_seconds(job, cost)
         lines.append(
-            f"PROJECTION, not measured: all {SPACE_SIZE} cells at {images} images on this machine "
+            f"PROJECTION, not measured: all {len(every)} cells at {images} images on this machine "
             f"would take {projected:.0f} s"
         )
     return lines

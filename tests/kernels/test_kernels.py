@@ -9,7 +9,8 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.parameters import Places, enters_lga, select
 from jaxntk.kernels.program import KernelSettings, compile_kernel, kernel_places, layer_kernel_fn
-from jaxntk.networks.nasbench201 import BatchNormMode, init_variables
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import init_variables
 from tests.networks import tiny
 
 IMAGE = (8, 8, 3)
@@ -36,7 +37,7 @@ class Kernels:
             settings = KernelSettings(
                 batch_norm=mode, outputs=outputs, parameters="all", dtype="float64", tile=tile
             )
-            self._functions[name] = jax.jit(layer_kernel_fn(tiny.network(), settings, IMAGE))
+            self._functions[name] = jax.jit(layer_kernel_fn(tiny.model(), settings, IMAGE))
         if (*name, arch) not in self._results:
             cell = jnp.asarray(arch, jnp.int32)
             self._results[*name, arch] = self._functions[name](self.variables, self.x, cell)
@@ -140,7 +141,7 @@ def test_classifier_bias_kernel_counts_classes(kernels):
 @pytest.fixture(scope="module")
 def compiled():
     settings = KernelSettings(batch_norm="frozen", dtype="float64")
-    return compile_kernel(tiny.network(), settings, tiny.images())
+    return compile_kernel(tiny.model(), settings, tiny.images())
 
 
 def test_a_cell_of_none_has_a_kernel_of_exact_zeros(compiled):
@@ -164,23 +165,23 @@ def test_one_compilation_serves_cells_and_initialisations(compiled):
 def test_float64_needs_x64(dtype):
     settings = KernelSettings(batch_norm="frozen", dtype=dtype)
     with jax.enable_x64(False), pytest.raises(InputError, match=rf"^dtype: got {dtype}; call"):
-        compile_kernel(tiny.network(), settings, tiny.images())
+        compile_kernel(tiny.model(), settings, tiny.images())
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 8, 3), (5, 8, 2, 1), (5, 10, 10, 3)])
 def test_images_that_cannot_be_halved_twice_are_refused(shape):
     settings = KernelSettings(batch_norm="frozen", dtype="float64")
     with pytest.raises(InputError, match=r"^x: got shape .*multiples of 4"):
-        compile_kernel(tiny.network(), settings, tiny.images(shape))
+        compile_kernel(tiny.model(), settings, tiny.images(shape))
 
 
 def test_a_rule_that_no_path_satisfies_is_refused():
     with pytest.raises(InputError, match="a rule no path satisfies"):
-        kernel_places(tiny.network(), IMAGE, lambda path: False)
+        kernel_places(tiny.model(), IMAGE, lambda path: False)
 
 
 def test_places_carry_the_cells_in_front():
-    chosen = kernel_places(tiny.network(), IMAGE, "all").leading
+    chosen = kernel_places(tiny.model(), IMAGE, "all").leading
     assert {path[0]: lead for path, lead in chosen.items()} == {
         **dict.fromkeys(("stem", "stem_norm", "reduction_1", "reduction_2"), ()),
         **dict.fromkeys(("stage_1", "stage_2", "stage_3"), (2,)),
@@ -204,6 +205,6 @@ def test_one_key_gives_one_network_in_every_precision():
 @pytest.mark.parametrize("arch", [[9, 2, 1, 2, 1, 1], [4, 2, 1, 2, 1], [0.5] * 6])
 def test_what_is_no_cell_is_refused(arch):
     settings = KernelSettings(batch_norm="frozen", dtype="float64")
-    kernel = compile_kernel(tiny.network(), settings, tiny.images())
+    kernel = compile_kernel(tiny.model(), settings, tiny.images())
     with pytest.raises(InputError, match=r"^arch: got"):
         kernel(np.array(arch))

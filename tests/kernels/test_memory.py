@@ -22,6 +22,7 @@ from jaxntk.kernels.memory import (
     peak_bytes,
 )
 from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
+from jaxntk.networks.nasbench201_model import cell_model
 from tests.networks import tiny
 
 WITHIN = 0.3
@@ -77,7 +78,9 @@ def gram(model, x, tile=None):
 
 def nasbench201(count, **settings):
     net = tiny.network(channels=4)
-    kernels = layer_kernel_fn(net, KernelSettings(batch_norm="frozen", **settings), (16, 16, 3))
+    kernels = layer_kernel_fn(
+        cell_model(net), KernelSettings(batch_norm="frozen", **settings), (16, 16, 3)
+    )
     variables = jax.eval_shape(lambda: tiny.variables(net, (16, 16, 3), jnp.float32))
     arch = jax.ShapeDtypeStruct((6,), "int32")
 

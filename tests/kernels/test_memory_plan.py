@@ -14,7 +14,7 @@ from jaxntk.population.kernels import population_kernels
 from tests.networks import tiny
 from tests.networks.tiny import quick_float64  # noqa: F401
 
-NETWORK = tiny.network(cells_per_stage=1)
+MODEL = tiny.model(cells_per_stage=1)
 ARCHS = np.array([tiny.ALL_OPS, tiny.CHAIN, tiny.NONE, tiny.ALL_OPS[::-1]])
 FIXED, AN_IMAGE = 100, 10
 
@@ -31,11 +31,11 @@ def planned(monkeypatch, available, **changes):
             peak = PeakBytes(FIXED, 0, AN_IMAGE * (self.settings.tile or 12), "scan")
             return MemoryEstimate(peak, "cpu", available)
 
-    def program(network, settings, x_shape):
-        return Program(network, settings, (None, None, None), jax.jit(abs), [])
+    def program(model, settings, x_shape):
+        return Program(model, settings, (None, None, None), jax.jit(abs), [])
 
     monkeypatch.setattr(memory_plan, "kernel_program", program)
-    program, estimate = plan_memory(NETWORK, settings(**changes), (12, 8, 8, 3))
+    program, estimate = plan_memory(MODEL, settings(**changes), (12, 8, 8, 3))
     return program.settings.tile, estimate.peak.total
 
 
@@ -66,11 +66,11 @@ def test_a_tile_that_was_asked_for_may_fill_the_memory_and_no_more(monkeypatch):
 
 def test_a_real_program_is_tiled_and_holds_less(monkeypatch):
     monkeypatch.setattr(memory, "host_memory", lambda: 2**40)
-    program, whole = plan_memory(NETWORK, settings(), (12, 8, 8, 3))
+    program, whole = plan_memory(MODEL, settings(), (12, 8, 8, 3))
     assert program.settings == settings()
     assert 0 < whole.share < SHARE
     monkeypatch.setattr(memory, "host_memory", lambda: int(0.95 * whole.peak.total / SHARE))
-    tiled, estimate = plan_memory(NETWORK, settings(), (12, 8, 8, 3))
+    tiled, estimate = plan_memory(MODEL, settings(), (12, 8, 8, 3))
     assert tiled.settings.tile in (1, 2, 3, 4, 6)
     assert estimate.share <= SHARE
 
@@ -99,7 +99,7 @@ def test_the_cells_of_a_population_are_named_where_they_are_too_many():
 
 def kernels_of(chunk=None, strategy="routed"):
     x = tiny.images((6, 8, 8, 3))
-    return population_kernels(NETWORK, settings(), x, ARCHS, strategy=strategy, chunk=chunk)
+    return population_kernels(MODEL, settings(), x, ARCHS, strategy=strategy, chunk=chunk)
 
 
 def test_a_population_is_cut_into_chunks_that_fit(monkeypatch):

@@ -15,6 +15,7 @@ from jax.extend import core as jax_core
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
 from jaxntk.metrics import evaluate
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.population.strategies import plan
 from tests.networks import tiny
 
@@ -45,7 +46,7 @@ def _precisions(jaxpr):
 def _cell_kernel(precision):
     settings = KernelSettings(batch_norm="frozen", **precision)
     net = tiny.network(cells_per_stage=1)
-    kernels = layer_kernel_fn(net, settings, (8, 8, 3))
+    kernels = layer_kernel_fn(cell_model(net), settings, (8, 8, 3))
     arch = jnp.asarray(tiny.ALL_OPS, jnp.int32)
     return jax.make_jaxpr(kernels)(tiny.variables(net), jnp.asarray(tiny.images()), arch)
 
@@ -53,7 +54,7 @@ def _cell_kernel(precision):
 def _routed_kernel(precision):
     settings = KernelSettings(batch_norm="frozen", **precision)
     net = tiny.network(cells_per_stage=1)
-    planned = plan("routed", net, settings, (5, 8, 8, 3), np.array([tiny.ALL_OPS]), 1)
+    planned = plan("routed", cell_model(net), settings, (5, 8, 8, 3), np.array([tiny.ALL_OPS]), 1)
     work = jax.tree.map(lambda leaf: leaf[0], planned.work)
     return jax.make_jaxpr(planned.fn)(tiny.variables(net), jnp.asarray(tiny.images()), work)
 

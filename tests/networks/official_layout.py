@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxntk.networks.nasbench201 import BatchNormMode
+from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.spaces.nasbench201 import EDGES, decode
 from tests.networks import tiny
 

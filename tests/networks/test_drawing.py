@@ -10,10 +10,11 @@ import pytest
 from jax import lax
 
 from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.drawing import SHORTEST_ROW, draw_row, leaf_by_leaf
 from jaxntk.networks.initializers import initialization, normal
 from jaxntk.networks.layers import Normalizer
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.networks.nasbench201_cell import Edge
 from jaxntk.networks.nasbench201_supernet import Supernet
 from jaxntk.networks.pit import PiT

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxntk.networks.nasbench201 import BatchNormMode, batch_statistics, init_variables
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import batch_statistics, init_variables
 from tests.networks import tiny
 
 CELLS = (tiny.ALL_OPS, tiny.CHAIN, tiny.NONE)

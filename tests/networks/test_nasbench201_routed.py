@@ -12,7 +12,7 @@ from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.parameters import predicate
 from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
 from jaxntk.networks import nasbench201_routing
-from jaxntk.networks.nasbench201 import BatchNormMode
+from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201_routed import routed_logits
 from tests.networks import tiny
 
@@ -68,7 +68,7 @@ def one_by_one(variables, x):
     @functools.cache
     def compiled():
         settings = KernelSettings(batch_norm="frozen", parameters="all", dtype="float64")
-        return jax.jit(layer_kernel_fn(tiny.network(), settings, IMAGE))
+        return jax.jit(layer_kernel_fn(tiny.model(), settings, IMAGE))
 
     @functools.cache
     def layers(arch):

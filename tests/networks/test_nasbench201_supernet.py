@@ -8,8 +8,10 @@ from jax import lax
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.program import KernelSettings, compile_program, kernel_program
+from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.layers import Normalizer
-from jaxntk.networks.nasbench201 import BatchNormMode, init_variables
+from jaxntk.networks.nasbench201 import init_variables
+from jaxntk.networks.nasbench201_model import supernet_model
 from jaxntk.networks.nasbench201_supernet import SuperCell, Supernet
 from jaxntk.spaces.nasbench201 import EDGES, OPS
 from tests.networks import tiny
@@ -89,7 +91,7 @@ def test_an_edge_is_the_mean_of_its_operations():
 def test_its_kernel_is_that_of_its_jacobian(mode):
     network, x = supernet(mode), tiny.images()
     settings = KernelSettings(batch_norm=mode.value, parameters="all", dtype="float64")
-    kernel = compile_program(kernel_program(network, settings, x.shape), x)
+    kernel = compile_program(kernel_program(supernet_model(network), settings, x.shape), x)
     variables = tiny.variables(network)
     got = kernel.executable(variables, kernel.x, jnp.asarray(MIXED))
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201, init_variables
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 
 NUM_CLASSES = 3
@@ -28,6 +30,10 @@ def network(**changes):
         "batch_norm": BatchNormMode.FROZEN,
     }
     return NasBench201(**(settings | changes))
+
+
+def model(**changes):
+    return cell_model(network(**changes))
 
 
 def images(shape=(NUM_IMAGES, 8, 8, 3), seed=0):

@@ -9,7 +9,9 @@ import jax
 import numpy as np
 
 from jaxntk.kernels.program import KernelSettings
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201, init_variables
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.population.devices import join_processes
 from jaxntk.population.kernels import population_kernels
 from jaxntk.population.sharded_images import sharded_kernel
@@ -25,7 +27,7 @@ ARCHS = nasbench201.enumerate_space()[np.random.default_rng(5).choice(15625, 9, 
 def kernels(devices, strategy):
     chunk = len(devices)
     return population_kernels(
-        NETWORK, SETTINGS, X, ARCHS, strategy=strategy, chunk=chunk, devices=devices
+        cell_model(NETWORK), SETTINGS, X, ARCHS, strategy=strategy, chunk=chunk, devices=devices
     ).array()
 
 
@@ -43,7 +45,7 @@ def main(out, *process):
     if not process:
         results["one device"] = kernels(jax.devices()[:1], "map")
     variables = init_variables(NETWORK, jax.random.key(0), X.shape[1:], np.dtype("float64"))
-    sharded = sharded_kernel(NETWORK, SETTINGS, variables, X)
+    sharded = sharded_kernel(cell_model(NETWORK), SETTINGS, variables, X)
     results["images"] = np.stack([sharded(arch) for arch in ARCHS])
     np.savez(out, **results)
 

@@ -12,7 +12,9 @@ import pytest
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.program import KernelSettings
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, init_variables
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201, init_variables
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.population.devices import join_processes, population_mesh
 from jaxntk.population.sharded_images import sharded_kernel
 
@@ -115,4 +117,6 @@ def test_a_tile_and_shared_images_exclude_each_other():
     x = np.zeros((4, 8, 8, 3), np.float32)
     variables = init_variables(network, jax.random.key(0), (8, 8, 3), np.dtype("float32"))
     with pytest.raises(InputError, match="tile"):
-        sharded_kernel(network, KernelSettings(batch_norm="frozen", tile=2), variables, x)
+        sharded_kernel(
+            cell_model(network), KernelSettings(batch_norm="frozen", tile=2), variables, x
+        )

@@ -12,6 +12,7 @@ from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
 from jaxntk.networks import nasbench201_routing
 from jaxntk.networks.nasbench201 import init_variables
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.population.kernels import population_kernels
 from jaxntk.spaces import nasbench201
 from tests.networks import tiny
@@ -31,7 +32,7 @@ def settings(**changes):
 @functools.cache
 def one_at_a_time():
     """Returns the function that computes the kernel of one cell."""
-    layers = layer_kernel_fn(NETWORK, settings(), X.shape[1:])
+    layers = layer_kernel_fn(cell_model(NETWORK), settings(), X.shape[1:])
     kernel = jax.jit(lambda variables, arch: total(layers(variables, jnp.asarray(X), arch)))
     variables = init_variables(NETWORK, jax.random.key(0), X.shape[1:], jnp.dtype("float64"))
     return functools.partial(kernel, variables)
@@ -44,7 +45,9 @@ def reference():
 
 @pytest.mark.parametrize("strategy", ["map", "vmap", "routed"])
 def test_strategies_agree(strategy):
-    kernels = population_kernels(NETWORK, settings(), X, ARCHS, strategy=strategy, chunk=2)
+    kernels = population_kernels(
+        cell_model(NETWORK), settings(), X, ARCHS, strategy=strategy, chunk=2
+    )
     got = kernels.array()
     assert got.dtype == np.float64
     assert (kernels.strategy, kernels.rates, kernels.chunk) == (strategy, {}, 2)
@@ -56,7 +59,12 @@ def test_strategies_agree(strategy):
 def measured():
     calls = []
     kernels = population_kernels(
-        NETWORK, settings(), X, ARCHS, chunk=2, progress=lambda *each: calls.append(each)
+        cell_model(NETWORK),
+        settings(),
+        X,
+        ARCHS,
+        chunk=2,
+        progress=lambda *each: calls.append(each),
     )
     return kernels, list(kernels), calls
 
@@ -117,9 +125,9 @@ def test_bad_input(name):
     changes, message = BAD[name]
     arguments = {"settings": settings(), "x": X, "archs": ARCHS} | changes
     with pytest.raises(InputError, match=message):
-        population_kernels(NETWORK, **arguments)
+        population_kernels(cell_model(NETWORK), **arguments)
 
 
 def test_float64_is_asked_for():
     with jax.enable_x64(False), pytest.raises(InputError, match="jax_enable_x64"):
-        population_kernels(NETWORK, settings(), X, ARCHS)
+        population_kernels(cell_model(NETWORK), settings(), X, ARCHS)

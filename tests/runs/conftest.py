@@ -2,10 +2,7 @@
 
 from tests.made_up_run import make_run  # noqa: F401
 from tests.shared_runs import (  # noqa: F401
-    cache_env,
-    compiled_once,
     experiment,
     finished,
     table,
-    unoptimized,
 )

@@ -1,10 +1,7 @@
 """What the tests of studies share."""
 
 from tests.shared_runs import (  # noqa: F401
-    cache_env,
-    compiled_once,
     experiment,
     finished,
     table,
-    unoptimized,
 )

@@ -5,21 +5,21 @@ import io
 
 import numpy as np
 import pytest
+from jaxntk.studies.vit_kernels import ViTKernels
 from rich.console import Console
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.program import KernelSettings, compile_kernel
 from jaxntk.metrics.frequency import frequency_response
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201
+from jaxntk.networks.batch_norm import BatchNormMode
+from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.runs.rows import read_rows
 from jaxntk.runs.study import run_study
 from jaxntk.spaces import nasbench201
 from jaxntk.studies import frequency_bias
 from jaxntk.studies.frequency_bias import FREQUENCY, model_names, prepare
 from jaxntk.studies.frequency_config import FrequencyConfig, validate_frequency
-from jaxntk.studies.vit_kernels import ViTKernels
-
-pytestmark = pytest.mark.usefixtures("unoptimized")
 
 CONFIG = FrequencyConfig(
     data="digits",
@@ -119,7 +119,7 @@ def test_the_kernel_of_the_cnn_is_that_of_the_images_it_is_given():
     settings = KernelSettings(batch_norm="frozen", parameters="all")
     arch = nasbench201.read(CONFIG.cell)
     for gram, images, seed in ((first, x, 0), (other, x + 1, 3)):
-        wanted = compile_kernel(network, settings, images)(arch, seed)
+        wanted = compile_kernel(cell_model(network), settings, images)(arch, seed)
         np.testing.assert_allclose(gram, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
     assert not np.allclose(first, other, rtol=1e-2)
 

@@ -25,8 +25,6 @@ from jaxntk.training.population import Epoch
 from tests.shared_programs import shared_programs
 from tests.tiny_runs import OVER_EPOCHS_FIELDS
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 CONFIG = KernelDynamicsConfig(
     **OVER_EPOCHS_FIELDS,
     archs=("000000", "123443"),

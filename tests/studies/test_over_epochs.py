@@ -27,8 +27,6 @@ from jaxntk.training.population import population_training
 from tests.shared_programs import shared_programs
 from tests.tiny_runs import OVER_EPOCHS_FIELDS
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 CONFIG = OverEpochsConfig(
     **OVER_EPOCHS_FIELDS,
     archs=("421211", "333333", "000000", "111111", "123404"),

@@ -50,9 +50,9 @@ def wait_for_rows(file, number, running):
         time.sleep(0.01)
 
 
-def test_killed_with_a_torn_line_and_resumed(experiment, finished, tmp_path, cache_env):
+def test_killed_with_a_torn_line_and_resumed(experiment, finished, tmp_path):
     out = tmp_path / "run"
-    running = process(["run", experiment, "--out", out], SLOW, env=cache_env)
+    running = process(["run", experiment, "--out", out], SLOW)
     wait_for_rows(out / "scores.jsonl", 2, running)
     running.send_signal(signal.SIGKILL)
     assert finish(running)[0] == -signal.SIGKILL
@@ -196,10 +196,10 @@ def test_disk_full_in_the_middle_of_a_row_and_resumed(
     assert numbers(out) == numbers(finished)
 
 
-def test_a_real_limit_on_the_size_of_files(experiment, table, tmp_path, cache_env):
+def test_a_real_limit_on_the_size_of_files(experiment, table, tmp_path):
     truth = ["--truth", "cifar10/test/200", "--table", table]
     out = tmp_path / "run"
-    running = process(["run", experiment, "--out", out, *truth], LIMITED, env=cache_env)
+    running = process(["run", experiment, "--out", out, *truth], LIMITED)
     code, _, err = finish(running)
     assert code == 2, err
     assert "scores.jsonl cannot be written" in one_line(err)
@@ -208,11 +208,11 @@ def test_a_real_limit_on_the_size_of_files(experiment, table, tmp_path, cache_en
     assert 0 < data.count(b"\n") < 4
 
 
-def test_a_run_that_is_piped_away_prints_plain_lines(experiment, finished, tmp_path, cache_env):
+def test_a_run_that_is_piped_away_prints_plain_lines(experiment, finished, tmp_path):
     out = shutil.copytree(finished, tmp_path / "run")
     lines = (out / "scores.jsonl").read_text().splitlines(keepends=True)
     (out / "scores.jsonl").write_text("".join(lines[:2]))
-    code, printed, err = finish(process(["run", experiment, "--out", out], env=cache_env))
+    code, printed, err = finish(process(["run", experiment, "--out", out]))
     assert (code, err) == (0, "")
     assert "\x1b" not in printed
     assert "\r" not in printed

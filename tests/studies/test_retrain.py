@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxntk.studies.retrain_network import own_model, own_params
 from rich.console import Console
 
 from jaxntk.data.digits_vit import SPACE, architectures, load_digits_vit
@@ -18,10 +19,7 @@ from jaxntk.spaces import autoformer, nasbench201, pit
 from jaxntk.studies import retrain
 from jaxntk.studies.retrain import RETRAIN, load_trained, prepare
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
-from jaxntk.studies.retrain_network import own_model, own_params
 from tests.shared_programs import shared_programs
-
-pytestmark = pytest.mark.usefixtures("unoptimized")
 
 CELL = RetrainConfig(
     arch="421211",

@@ -193,10 +193,10 @@ def test_a_tile_gives_the_same_scores(experiment, table, finished, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "mixed"])
-def test_other_precisions(dtype, experiment, table, finished, tmp_path, cache_env):
+def test_other_precisions(dtype, experiment, table, finished, tmp_path):
     out = tmp_path / "run"
     flags = ["--dtype", dtype, "--truth", "cifar10/test/200", "--table", table, "--num-archs", 2]
-    code, _, err = finish(process(["run", experiment, "--out", out, *flags], env=cache_env))
+    code, _, err = finish(process(["run", experiment, "--out", out, *flags]))
     assert (code, err) == (0, "")
     assert {row["dtype"] for row in rows(out / "scores.jsonl")} == {dtype}
     with np.load(out / "kernels.npz") as kernels:

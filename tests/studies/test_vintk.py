@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from jaxntk.studies.vit_kernels import ViTKernels
 from rich.console import Console
 
 from jaxntk.errors import InputError
@@ -21,7 +22,6 @@ from jaxntk.runs.study import run_study
 from jaxntk.studies import vintk, vintk_summary
 from jaxntk.studies.vintk_config import VintkConfig, validate_vintk
 from jaxntk.studies.vintk_summary import _mean_taus
-from jaxntk.studies.vit_kernels import ViTKernels
 
 HEADER = (
     "set,idx,embed_dim,depth,num_heads,mlp_ratio,params_c100,"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import FourierMap, fourier_images
@@ -18,7 +19,6 @@ from jaxntk.spaces.autoformer import Choices
 from jaxntk.spaces.registry import SPACES, autoformer_space
 from jaxntk.spaces.space import sample
 from jaxntk.studies import vit_kernels
-from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from tests.networks import tiny
 from tests.networks.tiny import quick_float64  # noqa: F401
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxntk.errors import InputError
-from jaxntk.networks.nasbench201 import cell_model
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.training.checkpoints import restore, save
 from jaxntk.training.population import population_training
 from jaxntk.training.recipe import Recipe

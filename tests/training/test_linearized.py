@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxntk.networks.nasbench201 import cell_model, init_variables
+from jaxntk.networks.nasbench201 import init_variables
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.training.augment import augment
 from jaxntk.training.linearized import (

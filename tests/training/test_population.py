@@ -13,7 +13,8 @@ import pytest
 from jax.sharding import Mesh
 
 from jaxntk.errors import InputError
-from jaxntk.networks.nasbench201 import cell_model, init_variables
+from jaxntk.networks.nasbench201 import init_variables
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.networks.nasbench201_plain import batch_statistics, plain_logits, standardize
 from jaxntk.training import population
 from jaxntk.training.augment import augment

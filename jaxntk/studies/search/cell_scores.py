@@ -191,8 +191,8 @@ class CellScores:
         mode, epochs = self.config.batch_norms[0], set(self.config.reading.epochs)
         if epochs <= set(self._found.get(form, {})):
             return True
-        ops = nasbench201.format_ops(nasbench201.tied_representative(form))
-        keys = [(ops, self.config.seed, epoch, mode) for epoch in epochs]
+        arch = nasbench201.decode(nasbench201.tied_representative(form))
+        keys = [(arch, self.config.seed, epoch, mode) for epoch in epochs]
         if not set(keys) <= set(self._store.shared):
             return False
         for key in keys:
@@ -216,8 +216,9 @@ class CellScores:
         if self.study.valid is not None:
             validation_accuracy(self.study, self._programs, states, archs)
         for mode, kernel in self._programs.kernels.items():
-            gram = kernel.of(jax.tree.map(lambda leaf: leaf[0], states.variables), archs[0])
-            kernel_row(self.study.jobs[mode], gram, np.asarray(archs[0]), 0, kernel.settings.tile)
+            first = np.asarray(archs[0])
+            gram = kernel.at(jax.tree.map(lambda leaf: leaf[0], states.variables), first)
+            kernel_row(self.study.jobs[mode], gram, first, 0, kernel.tile(first))
         jax.block_until_ready(states)
 
     def _score(self, cells: Sequence[Int[np.ndarray, "6"]]) -> None:
@@ -235,11 +236,7 @@ class CellScores:
         if goal.name in self._tables:
             return self._tables[goal.name](archs)
         if goal.name in ("params", "flops"):
-            image_size = self.study.x_train.shape[1]
-            costs = nasbench201.population_costs(
-                archs, **self.study.job.sizes, image_size=image_size
-            )
-            return np.asarray(getattr(costs, goal.name), np.float64)
+            return np.asarray(getattr(self.study.job.costs(archs), goal.name), np.float64)
         rows = [self._found[self.form(arch)][goal.epochs or 0] for arch in archs]
         if goal.name in METRICS:
             sign = 1.0 if METRICS[goal.name].higher_is_better else -1.0

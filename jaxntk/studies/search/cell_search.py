@@ -1,6 +1,5 @@
 """Searches NAS-Bench-201's cells by kernels after a little training, or by other scores."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,7 @@ def searchable_cells(config: CellSearchConfig, out: Path, console: Console) -> S
         InputError: anything wrong with the data or a table, or a limit that no cell keeps.
     """
     scores = CellScores(config, own_folder(out), console)
-    side = scores.study.x_train.shape[1]
-    costs = partial(nasbench201.population_costs, **scores.study.job.sizes, image_size=side)
+    costs = scores.study.job.costs
     space = SPACES[NASBENCH201]
     cells = nasbench201.enumerate_space()
     table = find_table(config.data_dir, config.table)

@@ -157,10 +157,8 @@ def summarize(prunable: Prunable, rows: Rows, console: Console) -> dict[str, Any
     Returns:
         The summary.
     """
-    config, sizes = prunable.config, prunable.job.sizes
-    cells = nasbench201.enumerate_space()
-    side = prunable.job.batch.x.shape[1]
-    params = nasbench201.population_costs(cells, **sizes, image_size=side).params
+    config = prunable.config
+    params = prunable.job.costs(nasbench201.enumerate_space()).params
     paths = [
         prune(lambda masks, search=search: told(config, rows, search, masks))
         for search in range(config.searches)

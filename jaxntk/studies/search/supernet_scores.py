@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float64
@@ -17,7 +16,7 @@ from rich.console import Console
 from jaxntk.errors import InputError
 from jaxntk.kernels.program import CompiledKernel, compile_program, kernel_program
 from jaxntk.metrics import METRICS, Score, evaluate
-from jaxntk.networks.nasbench201 import BatchNormMode
+from jaxntk.networks.nasbench201_model import supernet_model
 from jaxntk.networks.nasbench201_supernet import Supernet
 from jaxntk.runs.config import LOCATIONS
 from jaxntk.runs.row_store import ADOPTED, RowStore
@@ -104,11 +103,7 @@ class SupernetScores:
     def _row(self, kernel: CompiledKernel, mask: Mask, seed: int) -> dict[str, Any]:
         variables = kernel.variables(seed)
         start = time.perf_counter()
-        gram = np.asarray(kernel.executable(variables, kernel.x, jnp.asarray(mask)))
-        # Any operation but none connects, as skip_connect does.
-        connected = nasbench201.is_connected([int(edge.any()) for edge in mask[:, 1:]])
-        if self._config.parameters == "lga" and not connected:
-            gram = np.zeros_like(gram)
+        gram = kernel.of(variables, mask)
         scores = evaluate(gram, self._job.batch.y, tuple(METRICS))
         return {
             "supernet": written(mask),
@@ -119,14 +114,8 @@ class SupernetScores:
 
 
 def _compiled(config: PruneConfig, job: Job, console: Console) -> CompiledKernel:
-    network = Supernet(
-        num_classes=job.dataset.num_classes,
-        channels=config.channels,
-        cells_per_stage=config.cells_per_stage,
-        batch_norm=BatchNormMode(config.batch_norm),
-        initializer=config.initializer,
-    )
-    program = kernel_program(network, job.settings, job.batch.x.shape)
+    network = Supernet(num_classes=job.dataset.num_classes, **config.sizes)
+    program = kernel_program(supernet_model(network), job.settings, job.batch.x.shape)
     estimate = program.estimate()
     console.print(f"memory, estimated from shapes: {estimate}", highlight=False)
     if estimate.available is not None and estimate.peak.total > estimate.available:
@@ -135,8 +124,7 @@ def _compiled(config: PruneConfig, job: Job, console: Console) -> CompiledKernel
     console.print("compiling the kernel, once for all supernets ...", highlight=False)
     kernel = compile_program(program, job.batch.x)
     # No row's seconds have what comes once.
-    everything = jnp.ones((nasbench201.NUM_EDGES, len(nasbench201.OPS)), bool)
-    kernel.executable(kernel.variables(config.init_seed), kernel.x, everything).block_until_ready()
+    kernel(np.ones((nasbench201.NUM_EDGES, len(nasbench201.OPS)), bool), config.init_seed)
     return kernel
 
 

@@ -17,16 +17,18 @@ from jaxntk.data.images import load_images
 from jaxntk.data.reduced import some_classes
 from jaxntk.data.truths import table_look_up
 from jaxntk.errors import InputError
+from jaxntk.kernels.model_kernels import ModelKernels
+from jaxntk.kernels.program import KernelSettings
 from jaxntk.metrics import METRICS, Score
 from jaxntk.networks.precision import check_x64
+from jaxntk.networks.registry import FAMILIES
 from jaxntk.runs.config import LOCATIONS
 from jaxntk.runs.row_store import ADOPTED, RowStore
 from jaxntk.runs.run_folder import digest_of
-from jaxntk.spaces.registry import AUTOFORMERS, PIT, SPACES
+from jaxntk.spaces.registry import PIT, SPACES
+from jaxntk.studies.kernel_scores import scores_of
 from jaxntk.studies.search.options import TABLE, SearchOptions
 from jaxntk.studies.search.vit_search_config import VitGoal, VitSearchConfig
-from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
-from jaxntk.studies.vit_scoring import scores_of
 
 KEYS = ("arch", "kernel")
 """Fields that identify a row."""
@@ -70,7 +72,6 @@ class VitScores:
         """
         check_x64(config.dtype)
         self.config, self.space = config, SPACES[config.space]
-        self._family = "pit" if config.space == PIT else "autoformer"
         dataset, _ = standardize(load_images(config.data, data_dir=config.data_dir))
         few = dataset
         if config.batch_classes is not None:
@@ -87,26 +88,27 @@ class VitScores:
             image_size=side,
             in_channels=chosen.x.shape[-1],
             num_classes=dataset.num_classes,
-            **{name: config.patch for name in self.space.network},
+            patch_size=config.patch,
         )
         # Refuses patches that do not fit.
         self.costs(np.zeros((1, len(self.space.sizes)), np.int32))
         # Not of the resized images, whose last bits depend on the device.
         self.digest = digest_of(chosen.x, chosen.y, np.array(dataset.num_classes))
-        settings: dict[str, Any] = {"patch_size": config.patch}
-        if config.space in AUTOFORMERS:
-            settings["space"] = AUTOFORMERS[config.space]
-        for name in ("outputs", "dtype", "matmul_precision", "tile", "num_shape_classes"):
-            settings[name] = getattr(config, name)
-        for name in ("init_seed", "feature_seed"):
-            settings[name] = getattr(config, name)
-        self._kernels = ViTKernels(
-            ViTSettings(num_classes=dataset.num_classes, **settings),
+        family = FAMILIES[config.space]
+        sizes = {name: getattr(config, name) for name in family.sizes}
+        settings = {
+            name: getattr(config, name) for name in ("outputs", "dtype", "matmul_precision", "tile")
+        }
+        self._kernels = ModelKernels(
+            family.build(dataset.num_classes, **family.complete(sizes)),
+            KernelSettings(parameters="all", **settings),
             self._batch.x,
-            lambda line: console.print(line, highlight=False),
+            init_seed=config.init_seed,
+            feature_seed=config.feature_seed,
+            say=partial(console.print, highlight=False),
         )
         for how in config.variants.values():
-            self._kernels.look(self._family, None if how is None else how.map)
+            self._kernels.see(None if how is None else how.map)
         self._found: dict[str, dict[str, dict[str, Any]]] = {}
         about = settings_of_rows(config) | {"data_sha256": self.digest}
         self._store = RowStore(out, KEYS, config.cache, about)
@@ -203,7 +205,7 @@ class VitScores:
             return
         own = self.space.canonical(arch[None])[0]
         counts = self.costs(own[None])
-        every = scores_of(self._kernels, self._family, own, missing, self._batch.y, tuple(METRICS))
+        every = scores_of(self._kernels, own, missing, self._batch.y, tuple(METRICS))
         for found in every:
             row = {
                 "arch": name,

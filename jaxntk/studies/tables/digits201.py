@@ -20,7 +20,8 @@ from jaxtyping import Int
 from jaxntk.data.batches import standardize
 from jaxntk.data.digits201 import NETWORK, table_arrays
 from jaxntk.data.images import load_images
-from jaxntk.networks.nasbench201 import BatchNormMode, NasBench201, cell_model
+from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.runs.rows import archive, write_bytes_atomic
 from jaxntk.spaces import nasbench201
 from jaxntk.studies.config import TRUTH_SEED
@@ -99,8 +100,7 @@ def _programs(channels: int, epochs: int) -> Programs:
     x, y = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     arrays = {"valid": (dataset.x_valid, dataset.y_valid), "test": (dataset.x_test, dataset.y_test)}
     splits = jax.tree.map(jnp.asarray, arrays)
-    network = NasBench201(dataset.num_classes, channels, CELLS_PER_STAGE, BatchNormMode.BATCH)
-    model = cell_model(network)
+    model = cell_model(NasBench201(dataset.num_classes, channels, CELLS_PER_STAGE))
     steps = epochs * steps_of(len(x), RECIPE)
     test = make_evaluation(model)
     return Programs(

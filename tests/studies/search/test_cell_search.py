@@ -23,8 +23,6 @@ from jaxntk.studies.search.options import SearchOptions
 from tests.shared_programs import shared_programs
 from tests.tiny_runs import OVER_EPOCHS_FIELDS
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 TABLE = CellSearchConfig(
     **OVER_EPOCHS_FIELDS, goals=("table:digits201/valid",), evaluations=30, searches=3
 )

@@ -20,8 +20,6 @@ from jaxntk.studies.search.prune import PRUNE
 from jaxntk.studies.search.prune_config import PruneConfig, validate_prune
 from jaxntk.studies.search.supernet_scores import told_of
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 CONFIG = PruneConfig(
     data="digits201",
     split="valid",

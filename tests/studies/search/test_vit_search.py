@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from rich.console import Console
 
 from jaxntk.data.batches import make_batch, standardize
@@ -28,7 +29,6 @@ from jaxntk.studies.search.searchable import limited_to
 from jaxntk.studies.search.vit_scores import VitScores, settings_of_rows
 from jaxntk.studies.search.vit_search import run_vit_search
 from jaxntk.studies.search.vit_search_config import VitGoal, VitSearchConfig, validate_vit_search
-from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
 CONFIG = VitSearchConfig(
     goals=("condition_number@ntk", "lga@bands:num=2/sum"),

@@ -13,8 +13,6 @@ from jaxntk.spaces import nasbench201
 from jaxntk.studies.tables import digits201
 from jaxntk.studies.tables.make import train, trainings
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 
 def quiet():
     return Console(file=io.StringIO())

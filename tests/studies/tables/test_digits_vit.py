@@ -11,8 +11,6 @@ from jaxntk.studies.tables import digits_vit
 from jaxntk.studies.tables.digits_vit_card import card
 from jaxntk.studies.tables.make import train, trainings
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 
 @pytest.fixture
 def small(monkeypatch):

@@ -1,4 +1,4 @@
-"""Scores of a vision transformer by its NTK and by ViNTKs, which share the kernels they are of."""
+"""Scores of an architecture by its NTK and by ViNTKs, which share the kernels they are of."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxntk.kernels.fourier import FourierMap, ViNTK, vintk_kernel
+from jaxntk.kernels.fourier import NTK, FourierMap, ViNTK, vintk_kernel
+from jaxntk.kernels.model_kernels import ModelKernels
+from jaxntk.kernels.program import PARAMETERS
 from jaxntk.metrics import Score, evaluate
-from jaxntk.studies.vintk_config import NTK
-from jaxntk.studies.vit_kernels import ViTKernels
 
 
 class KernelScores(NamedTuple):
@@ -35,8 +35,7 @@ class KernelScores(NamedTuple):
 
 
 def scores_of(
-    kernels: ViTKernels,
-    family: str,
+    kernels: ModelKernels,
     arch: Int[np.ndarray, " genes"],
     variants: Mapping[str, ViNTK | None],
     labels_N: Int[np.ndarray, " n"],
@@ -46,7 +45,6 @@ def scores_of(
 
     Args:
         kernels: what computes them.
-        family: ``autoformer`` or ``pit``.
         arch: the network.
         variants: ViNTKs by name; None for the NTK itself.
         labels_N: of the images.
@@ -67,14 +65,14 @@ def scores_of(
         ) -> Float[np.ndarray, "n n"]:
             used.append(part)
             if part not in found:
-                kernels.prepare(family, arch, part)
+                kernels.prepare(arch, part)
                 start = time.perf_counter()
-                gram = kernels(family, arch, part)
+                gram = kernels(arch, part)
                 found[part] = (gram, time.perf_counter() - start)
             return found[part][0]
 
         gram = vintk_kernel(kernel, how)
         parts = {NTK if part is None else str(part): found[part][1] for part in used}
         start = time.perf_counter()
-        scores = evaluate(gram, labels_N, metrics, kernel_dtype=kernels.settings.dtype)
+        scores = evaluate(gram, labels_N, metrics, kernel_dtype=PARAMETERS[kernels.settings.dtype])
         yield KernelScores(name, scores, parts, time.perf_counter() - start)
