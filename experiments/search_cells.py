@@ -36,8 +36,8 @@ import tyro
 
 from jaxntk.runs.script import run_preset
 from jaxntk.studies.over_epochs_config import REDUCED_CIFAR10
-from jaxntk.studies.search.cell_search import run_cell_search
-from jaxntk.studies.search.cell_search_config import CellSearchConfig
+from jaxntk.studies.search.run import run_search
+from jaxntk.studies.search.config import SearchConfig
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Options:
 
     out: Path
     """Folder of the run; the same folder again resumes it."""
-    config: Annotated[CellSearchConfig, tyro.conf.arg(name="")]
+    config: Annotated[SearchConfig, tyro.conf.arg(name="")]
     """What is searched, and by what."""
 
 
 def _digits(name: str, **changes: Any) -> Options:
-    config = CellSearchConfig(
+    config = SearchConfig(
         data="digits201",
         truth="digits201/test",
         num_images=64,
@@ -69,7 +69,7 @@ def _digits(name: str, **changes: Any) -> Options:
 
 
 def _cifar10(name: str, goal: str) -> Options:
-    config = CellSearchConfig(
+    config = SearchConfig(
         data="npz:cifar10_5k1k.npz",
         truth="cifar10/test/200",
         num_images=64,
@@ -81,7 +81,7 @@ def _cifar10(name: str, goal: str) -> Options:
 
 
 # Kernels of training images, as the truth is of the test images.
-REDUCED = CellSearchConfig(
+REDUCED = SearchConfig(
     **REDUCED_CIFAR10, batch="balanced", split="train", goals=("lga@3",), chunk=5
 )
 PRESETS = {
@@ -129,4 +129,4 @@ PRESETS = {
 
 
 if __name__ == "__main__":
-    sys.exit(run_preset(PRESETS, __doc__, run_cell_search))
+    sys.exit(run_preset(PRESETS, __doc__, run_search))

@@ -16,19 +16,19 @@ Command   a genetic algorithm by the default ViNTK, and by the NTK:
           AutoFormer's space, which no table knows:
           python experiments/search_vits.py genetic-vintk --out runs/search_tiny
             --space autoformer-tiny --data npz:cifar100_5k1k.npz --image-size 112
-            --num-images 32 --dtype float32 --searches 1 --max-params 6000000
+            --num-images 32 --dtype float32 --searches 1 --max-params 6000000 --truth None
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import tyro
 
 from jaxntk.runs.script import run_preset
-from jaxntk.studies.search.vit_search import run_vit_search
-from jaxntk.studies.search.vit_search_config import VitSearchConfig
+from jaxntk.studies.search.run import run_search
+from jaxntk.studies.search.config import SearchConfig
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,31 @@ class Options:
 
     out: Path
     """Folder of the run; the same folder again resumes it."""
-    config: Annotated[VitSearchConfig, tyro.conf.arg(name="")]
+    config: Annotated[SearchConfig, tyro.conf.arg(name="")]
     """What is searched, and by what."""
 
 
-def _preset(name: str, **changes: Any) -> Options:
-    return Options(Path(f"runs/search_vits_{name}"), VitSearchConfig(**changes))
+VINTK = "condition_number@patch_content:sigma=1/sum"
+
+
+def _preset(
+    name: str, goal: str = VINTK, algorithm: Literal["genetic", "random"] = "genetic"
+) -> Options:
+    config = SearchConfig(
+        space="digits-vit",
+        data="digits",
+        truth="digits_vit/test",
+        goals=(goal,),
+        algorithm=algorithm,
+        # The truth is the accuracy on the test images.
+        split="train",
+        batch="balanced",
+        # The more images, the worse the condition number; many kernels have none in float32.
+        num_images=16,
+        dtype="float64",
+        parameters="all",
+    )
+    return Options(Path(f"runs/search_vits_{name}"), config)
 
 
 PRESETS = {
@@ -52,7 +71,7 @@ PRESETS = {
     ),
     "genetic-ntk": (
         "genetic algorithm, condition number of the NTK",
-        _preset("ntk", goals=("condition_number@ntk",)),
+        _preset("ntk", "condition_number@ntk"),
     ),
     "random-vintk": (
         "random search, condition number of the default ViNTK",
@@ -60,18 +79,18 @@ PRESETS = {
     ),
     "genetic-trace": (
         "genetic algorithm, trace of the NTK",
-        _preset("trace", goals=("trace@ntk",)),
+        _preset("trace", "trace@ntk"),
     ),
     "genetic-params": (
         "genetic algorithm, number of parameters",
-        _preset("params", goals=("params",)),
+        _preset("params", "params"),
     ),
     "genetic-table": (
         "genetic algorithm, validation accuracy from the table",
-        _preset("table", goals=("table:digits_vit/valid",)),
+        _preset("table", "table:digits_vit/valid"),
     ),
 }
 
 
 if __name__ == "__main__":
-    sys.exit(run_preset(PRESETS, __doc__, run_vit_search))
+    sys.exit(run_preset(PRESETS, __doc__, run_search))

@@ -24,6 +24,7 @@ from jaxntk.kernels.program import (
     PARAMETERS,
     CompiledKernel,
     KernelSettings,
+    check_settings,
     compile_program,
     exact_zero,
 )
@@ -70,7 +71,8 @@ class ModelKernels:
         compiled: all of them so far.
 
     Example:
-        >>> from jaxntk.networks.nasbench201_model import NasBench201, cell_model
+        >>> from jaxntk.networks.nasbench201 import NasBench201
+        >>> from jaxntk.networks.nasbench201_model import cell_model
         >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
         >>> frozen = KernelSettings(batch_norm="frozen")
         >>> kernels = ModelKernels(cell_model(NasBench201(3, 2, 1)), frozen, x)
@@ -90,6 +92,14 @@ class ModelKernels:
     _programs: dict[tuple, CompiledKernel] = field(default_factory=dict)
     _drawn: dict[tuple, tuple[int, Any]] = field(default_factory=dict)
     _parts: dict[Any, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses what no kernel can be computed with.
+
+        Raises:
+            InputError: settings or images that are wrong.
+        """
+        check_settings(self.model, self.settings, self.x.shape)
 
     def __call__(
         self, arch: Arch, how: FourierMap | None = None, *, init_seed: int | None = None
@@ -120,7 +130,7 @@ class ModelKernels:
         """Returns the kernel of one architecture at any weights, such as trained ones.
 
         Args:
-            variables: the Flax collections ``params`` and ``batch_stats`` of its network.
+            variables: the Flax collections ``params`` and ``batch_stats`` of all architectures.
             arch: its encoding.
             how: what the network sees instead of images.
 
@@ -132,7 +142,8 @@ class ModelKernels:
         """
         chosen = check_arch(self.model, arch)
         program, parts = self._ready(chosen, how)
-        return self._run(program, variables, parts, chosen)
+        own = program.model.take(variables, parts.shape[-3:])
+        return self._run(program, own, parts, chosen)
 
     def compile(self, arch: Arch, how: FourierMap | None = None) -> None:
         """Compiles what a kernel needs, if it is not there yet; draws and runs nothing.
@@ -146,19 +157,22 @@ class ModelKernels:
         """
         self._ready(check_arch(self.model, arch), how)
 
-    def prepare(self, arch: Arch, how: FourierMap | None = None) -> None:
+    def prepare(
+        self, arch: Arch, how: FourierMap | None = None, *, init_seed: int | None = None
+    ) -> None:
         """Compiles, draws and first runs what a kernel needs, so that it can be timed.
 
         Args:
             arch: its encoding.
             how: what the network sees instead of images.
+            init_seed: of the weights; None for that of these kernels.
 
         Raises:
             InputError: as a call does.
         """
         before = self.compilations
         program, parts = self._ready(check_arch(self.model, arch), how)
-        variables = self._variables(program.model, parts.shape[-3:], None)
+        variables = self._variables(program.model, parts.shape[-3:], init_seed)
         if self.compilations > before:
             # The first run of a program takes longer than others.
             self._run(program, variables, parts, check_arch(self.model, arch))

@@ -52,6 +52,11 @@ def one_for_all(model: "Model", arch: Int[np.ndarray, "*genes"]) -> "Model":
     return model
 
 
+def whole(variables: Variables, image: tuple[int, ...]) -> Variables:
+    """Returns all variables, as a network that serves every architecture uses them."""
+    return variables
+
+
 def never(arch: Shaped[np.ndarray, "*genes"]) -> bool:
     """Says of no architecture that its output is constant."""
     return False
@@ -95,6 +100,8 @@ class Model(NamedTuple):
             differ, and which of them each is; None where all do.
         program: ``(model, arch) -> model``: the network that computes an architecture; itself
             unless the space needs several. All of them share one draw of weights.
+        take: ``(variables of all architectures, image shape) -> variables`` of this program, which
+            are all of them unless the space needs several.
         patch: size of the patches that it sees, and from one to the next, in pixels; None where it
             sees pixels.
         of_content: a network with patches, for images whose every pixel is what was a patch.
@@ -113,6 +120,7 @@ class Model(NamedTuple):
     constant: Callable[[Shaped[np.ndarray, "*genes"]], bool] = never
     distinct: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
     program: Callable[["Model", Int[np.ndarray, "*genes"]], "Model"] = one_for_all
+    take: Callable[[Variables, tuple[int, ...]], Variables] = whole
     patch: tuple[int, int] | None = None
     of_content: Callable[[], "Model"] | None = None
     routed: Routed | None = None

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from jaxntk.errors import InputError
 from jaxntk.networks import nasbench201_routing
 from jaxntk.networks.batch_norm import KERNEL_MODES, BatchNormMode
 from jaxntk.networks.model import Logits, Model, Routed, Statistics
@@ -75,6 +76,9 @@ def _supernet_model(network: Supernet) -> Model:
 
 def _model(network: NasBench201) -> Model:
     """What both have in common."""
+    for name in ("num_classes", "channels", "cells_per_stage"):
+        if getattr(network, name) < 1:
+            raise InputError(name, getattr(network, name), "give at least 1")
 
     def in_mode(mode: BatchNormMode, axis: str | None = None) -> NasBench201:
         return network.clone(batch_norm=mode, axis_name=axis)

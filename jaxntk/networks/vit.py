@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from jaxntk.errors import InputError
 from jaxntk.networks import autoformer, pit
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.batch_norm import BatchNormMode
@@ -147,9 +148,12 @@ def _pyramid(network: PiT, num_shape_classes: int) -> Model:
 
     def draw(seed: int, image: tuple[int, ...], dtype: jnp.dtype) -> dict[str, Any]:
         whole = _whole(network.clone(shape=pit.widest()), seed, image, jnp.dtype(dtype))
-        own = network.shape != pit.widest()
-        params = pit.class_params(whole, network, image) if own else whole
-        return {"params": params, "batch_stats": {}}
+        return dict(take({"params": whole, "batch_stats": {}}, image))
+
+    def take(variables: Variables, image: tuple[int, ...]) -> Variables:
+        if network.shape == pit.widest():
+            return variables
+        return {**variables, "params": pit.class_params(variables["params"], network, image)}
 
     def program(model: Model, arch: Int[np.ndarray, " genes"]) -> Model:
         own = network.clone(shape=class_of(arch, num_shape_classes))
@@ -159,7 +163,7 @@ def _pyramid(network: PiT, num_shape_classes: int) -> Model:
         own = network.clone(patch_size=1, stride=1)
         return _pyramid(own, num_shape_classes)  # pyright: ignore[reportArgumentType]
 
-    return _model(network, draw)._replace(program=program, of_content=of_content)
+    return _model(network, draw)._replace(program=program, take=take, of_content=of_content)
 
 
 @lru_cache(maxsize=2)
@@ -188,6 +192,9 @@ def _model(network: Transformer, draw: Callable[..., dict[str, Any]]) -> Model:
     def forward(params: Any, batch_stats: Any, x: Array, arch: Array) -> tuple[Array, Any]:
         return logits(network, params, x, arch), batch_stats
 
+    for name in ("num_classes", "patch_size"):
+        if getattr(network, name) < 1:
+            raise InputError(name, getattr(network, name), "give at least 1")
     size, content = network.patch_size, network.clone(patch_size=1)
     if isinstance(network, PiT):
         # Its patches overlap: what is left at the edges is not seen.

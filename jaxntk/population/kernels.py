@@ -164,7 +164,8 @@ def population_kernels(
             unknown or does not apply, or float64 without ``jax_enable_x64``.
 
     Example:
-        >>> from jaxntk.networks.nasbench201_model import NasBench201, cell_model
+        >>> from jaxntk.networks.nasbench201 import NasBench201
+        >>> from jaxntk.networks.nasbench201_model import cell_model
         >>> tiny = cell_model(NasBench201(3, 2, 1))
         >>> x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
         >>> cells = np.array([[3, 1, 0, 2, 0, 1], [1, 1, 1, 1, 1, 1]])

@@ -65,8 +65,6 @@ class KernelConfig(Config):
     """Of transformers: pixels of a patch; by default 2 in the space digits-vit, 16 in others."""
     num_shape_classes: int | None = None
     """Of pit: programs that its shapes share; by default 8."""
-    kernel: str = NTK
-    """Kernel that is scored: ntk, or a ViNTK such as patch_content:sigma=1/sum."""
     feature_seed: int = 0
     """Seed of the frequencies of a ViNTK's Fourier features."""
     outputs: Literal["sum", "trace", "class_balanced"] = "sum"
@@ -96,6 +94,8 @@ class ScoreConfig(KernelConfig):
     batch_norm: Literal["batch", "frozen", "running", "none"] = "none"
     """Batch normalisation while the kernel is taken: batch, frozen or running of networks that have
     it, where there is no default; batch and running are exact and dear."""
+    kernel: str = NTK
+    """Kernel that is scored: ntk, or a ViNTK such as patch_content:sigma=1/sum."""
     num_inits: int = 1
     """Initialisations an architecture is scored with; its score is their mean."""
     init_seed: int = 0
@@ -153,7 +153,7 @@ def validate_scoring(config: KernelConfig) -> None:
         if getattr(config, name) is not None:
             check_at_least(name, getattr(config, name), least)
     _check_archs(config, SPACES[config.space])
-    _check_kernel(config.kernel)
+    check_kernel("kernel", getattr(config, "kernel", NTK))
     if not config.metrics:
         raise InputError("metrics", "none", f"choose from {', '.join(METRICS)}")
     for name in config.metrics:
@@ -190,15 +190,23 @@ def _check_archs(config: KernelConfig, space: Space) -> None:
             raise InputError("archs", f"{config.archs[index]} twice", "give each once")
 
 
-def _check_kernel(kernel: str) -> None:
-    """Checks which kernel is scored."""
+def check_kernel(argument: str, kernel: str) -> None:
+    """Checks which kernel is meant.
+
+    Args:
+        argument: that names it.
+        kernel: ``ntk``, or a ViNTK.
+
+    Raises:
+        InputError: neither, or a combination that may have no value.
+    """
     try:
         how = named_kernel(kernel)
     except InputError as error:
         got = f"{kernel} ({error.argument}: {error.got})"
-        raise InputError("kernel", got, error.cure) from error
+        raise InputError(argument, got, error.cure) from error
     if how is not None and how.combine == "product" and any(w % 1 for w in how.weights):
-        raise InputError("kernel", kernel, "give whole powers: kernels may have negative entries")
+        raise InputError(argument, kernel, "give whole powers: kernels may have negative entries")
 
 
 def validate(config: ExperimentConfig) -> None:

@@ -157,15 +157,32 @@ def prepare(config: ScoreConfig) -> Job:
     validate_scoring(config)
     archs = population(config)
     dataset, numbers = standardize(load_images(config.data, data_dir=config.data_dir))
+    batch = kernel_batch(config, dataset)
+    return checked(Job(config, archs, dataset, numbers, batch))
+
+
+def kernel_batch(config: KernelConfig, dataset: ImageDataset) -> Batch:
+    """Chooses the images that kernels are computed on.
+
+    Args:
+        config: says which, and of what size.
+        dataset: standardised images.
+
+    Returns:
+        The images.
+
+    Raises:
+        InputError: there are not so many.
+    """
     few = dataset
     if config.batch_classes is not None:
         few = some_classes(dataset, config.batch_classes, config.batch_seed)
     batch = make_batch(
         few, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
     )
-    if config.image_size is not None and batch.x.shape[1:3] != (config.image_size,) * 2:
-        batch = resized(batch, config.image_size)
-    return checked(Job(config, archs, dataset, numbers, batch))
+    if config.image_size is None or batch.x.shape[1:3] == (config.image_size,) * 2:
+        return batch
+    return resized(batch, config.image_size)
 
 
 def checked(job: Job) -> Job:

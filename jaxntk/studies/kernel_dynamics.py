@@ -33,7 +33,7 @@ from jaxntk.runs.rows import append_row, number_or_none
 from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces.registry import SPACES
 from jaxntk.spaces.space import written
-from jaxntk.studies.job import Job
+from jaxntk.studies.job import Job, population
 from jaxntk.studies.kernel_dynamics_config import (
     KernelDynamicsConfig,
     validate_dynamics,
@@ -172,7 +172,8 @@ def layer_kernels(
 
     def kernels_of(variables: Mapping[str, Any], arch: Int[np.ndarray, " genes"]) -> Kernels:
         found: dict[tuple[str, int], Float[np.ndarray, "n n"]] = {}
-        kernels = program(job.model.program(job.model, arch))(variables, x, jnp.asarray(arch))
+        own = job.model.program(job.model, arch)
+        kernels = program(own)(own.take(variables, image), x, jnp.asarray(arch))
         for path, stacked in kernels.items():
             each = np.asarray(stacked, np.float64).reshape(-1, *stacked.shape[-2:])
             for number, kernel in enumerate(each, start=1):
@@ -314,7 +315,8 @@ def prepare(config: KernelDynamicsConfig) -> OverTraining:
     look_up = table_look_up(
         config.truth, SPACES[config.space], find_table(config.data_dir, config.table)
     )
-    return make_study(with_archs(config, look_up), images, look_up)
+    named = with_archs(config, look_up)
+    return make_study(named, images, population(named), look_up)
 
 
 def summarize(study: OverTraining, rows: Rows, console: Console) -> dict[str, Any]:

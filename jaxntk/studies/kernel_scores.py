@@ -1,78 +1,64 @@
-"""Scores of an architecture by its NTK and by ViNTKs, which share the kernels they are of."""
+"""The NTK of an architecture and its ViNTKs, which share the kernels that they are made of."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxntk.kernels.fourier import NTK, FourierMap, ViNTK, vintk_kernel
-from jaxntk.kernels.model_kernels import ModelKernels
-from jaxntk.kernels.program import PARAMETERS
-from jaxntk.metrics import Score, evaluate
+
+Gram = Float[np.ndarray, "n n"]
 
 
-class KernelScores(NamedTuple):
-    """What one kernel of a network says.
+class Taken(NamedTuple):
+    """One kernel of an architecture.
 
     Args:
         kernel: its name.
-        scores: by metric.
+        gram_NxN: the kernel.
         parts: seconds of the kernels that it is made of, by name, compilation apart.
-        metric_seconds: of its metrics.
+        seen: what the network saw for them, in the same order.
     """
 
     kernel: str
-    scores: Mapping[str, Score]
+    gram_NxN: Gram
     parts: Mapping[str, float]
-    metric_seconds: float
-
-    @property
-    def seconds(self) -> float:
-        """What this kernel by itself takes."""
-        return sum(self.parts.values()) + self.metric_seconds
+    seen: tuple[FourierMap | None, ...]
 
 
-def scores_of(
-    kernels: ModelKernels,
-    arch: Int[np.ndarray, " genes"],
+def kernels_of(
+    compute: Callable[[FourierMap | None], Gram],
+    prepare: Callable[[FourierMap | None], None],
     variants: Mapping[str, ViNTK | None],
-    labels_N: Int[np.ndarray, " n"],
-    metrics: Sequence[str],
-) -> Iterator[KernelScores]:
-    """Scores one network by every kernel; each part of a ViNTK is computed once.
+) -> Iterator[Taken]:
+    """Takes every kernel of one architecture; each part of a ViNTK is computed once.
 
     Args:
-        kernels: what computes them.
-        arch: the network.
+        compute: the kernel on what a map gives; on images for None.
+        prepare: compiles and draws what that needs, so that it is not timed.
         variants: ViNTKs by name; None for the NTK itself.
-        labels_N: of the images.
-        metrics: to read off each kernel.
 
     Yields:
-        What each kernel says, in the order of `variants`.
+        The kernels, in the order of `variants`.
 
     Raises:
         InputError: a kernel does not fit into memory.
     """
-    found: dict[FourierMap | None, tuple[np.ndarray, float]] = {}
+    found: dict[FourierMap | None, tuple[Gram, float]] = {}
     for name, how in variants.items():
         used: list[FourierMap | None] = []
 
-        def kernel(
-            part: FourierMap | None, used: list[FourierMap | None] = used
-        ) -> Float[np.ndarray, "n n"]:
+        def kernel(part: FourierMap | None, used: list[FourierMap | None] = used) -> Gram:
             used.append(part)
             if part not in found:
-                kernels.prepare(arch, part)
+                prepare(part)
                 start = time.perf_counter()
-                gram = kernels(arch, part)
+                gram = compute(part)
                 found[part] = (gram, time.perf_counter() - start)
             return found[part][0]
 
         gram = vintk_kernel(kernel, how)
-        parts = {NTK if part is None else str(part): found[part][1] for part in used}
-        start = time.perf_counter()
-        scores = evaluate(gram, labels_N, metrics, kernel_dtype=PARAMETERS[kernels.settings.dtype])
-        yield KernelScores(name, scores, parts, time.perf_counter() - start)
+        seconds = {NTK if part is None else str(part): found[part][1] for part in used}
+        yield Taken(name, gram, seconds, tuple(dict.fromkeys(used)))

@@ -5,12 +5,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 from rich.console import Console
 
-from jaxntk.data.batches import make_batch, standardize
+from jaxntk.data.batches import standardize
 from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
 from jaxntk.data.truths import TableLookUp, find_table, table_look_up
+from jaxntk.errors import InputError
 from jaxntk.kernels.program import ACTIVATIONS
 from jaxntk.results.over_epochs_plot import over_epochs_figure
 from jaxntk.results.over_epochs_table import flat_entries, terminal_table
@@ -19,7 +21,7 @@ from jaxntk.runs.publish import Publication
 from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces.registry import SPACES
 from jaxntk.spaces.space import groups, written
-from jaxntk.studies.job import Job, checked, population
+from jaxntk.studies.job import Job, checked, kernel_batch, population
 from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_over_epochs
 from jaxntk.studies.over_epochs_rows import KEYS, OverTraining, compute_missing
 from jaxntk.studies.over_epochs_summary import over_epochs_entries, verdict
@@ -47,18 +49,22 @@ def prepare(config: OverEpochsConfig) -> OverTraining:
     look_up = table_look_up(
         config.truth, SPACES[config.space], find_table(config.data_dir, config.table)
     )
-    return make_study(config, images, look_up)
+    return make_study(config, images, population(config), look_up)
 
 
 def make_study(
-    config: OverEpochsConfig, images: ImageDataset, look_up: TableLookUp
+    config: OverEpochsConfig,
+    images: ImageDataset,
+    archs: Int[np.ndarray, "num genes"],
+    look_up: TableLookUp | None,
 ) -> OverTraining:
     """Prepares the study of a configuration that was checked; writes nothing.
 
     Args:
         config: the configuration.
         images: that it names.
-        look_up: the ground truth.
+        archs: the architectures that are known beforehand.
+        look_up: their ground truth; None where they have none.
 
     Returns:
         The study.
@@ -69,19 +75,22 @@ def make_study(
     loaded = with_validation(images, config.validation_images)
     if config.train_images is not None:
         loaded = first_images(loaded, config.train_images)
-    if config.image_size is not None:
-        loaded = shrunk(loaded, config.image_size)
+    side = config.image_size or loaded.x_train.shape[1]
+    enlarged = side > loaded.x_train.shape[1]
+    if enlarged and max(config.epochs):
+        cure = f"give at most {loaded.x_train.shape[1]}: training images are not enlarged"
+        raise InputError("image_size", side, cure)
+    if config.image_size is not None and not enlarged:
+        loaded = shrunk(loaded, side)
     dataset, numbers = standardize(loaded)
-    batch = make_batch(
-        dataset, config.num_images, split=config.split, how=config.batch, seed=config.batch_seed
-    )
-    archs, dtype = population(config), ACTIVATIONS[config.dtype]
+    batch = kernel_batch(config, dataset)
+    dtype = ACTIVATIONS[config.dtype]
     jobs = {
         mode: checked(Job(config.scoring(mode), archs, dataset, numbers, batch))
         for mode in config.modes
     }
     valid = None
-    if dataset.x_valid is not None:
+    if dataset.x_valid is not None and not enlarged:
         valid = (jnp.asarray(dataset.x_valid, dtype), jnp.asarray(dataset.y_valid))
     splits = (
         getattr(dataset, f"{axis}_{split}")
@@ -89,7 +98,7 @@ def make_study(
         for split in ("train", "valid", "test")
     )
     seen = run_folder.digest_of(*(array for array in splits if array is not None), batch.indices)
-    truth = look_up(archs)
+    truth = np.zeros(0) if look_up is None else look_up(archs)
     study = OverTraining(
         config,
         jobs,

@@ -5,11 +5,17 @@ from typing import Any, Literal, get_args
 
 from jaxntk.data.truths import check_truth
 from jaxntk.errors import InputError, check_choice
-from jaxntk.kernels.fourier import NTK
+from jaxntk.kernels.fourier import NTK, ViNTK, named_kernel
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.registry import FAMILIES
 from jaxntk.spaces.registry import SPACES
-from jaxntk.studies.config import KernelConfig, ScoreConfig, check_seed, validate_scoring
+from jaxntk.studies.config import (
+    KernelConfig,
+    ScoreConfig,
+    check_kernel,
+    check_seed,
+    validate_scoring,
+)
 from jaxntk.training.population import Strategy
 from jaxntk.training.recipe import RECIPES, Recipe, named_recipe
 
@@ -48,6 +54,9 @@ class OverEpochsConfig(KernelConfig):
     batch_norms: tuple[str, ...] = ("frozen",)
     """Batch normalisation while kernels are taken, any of batch, frozen and running; means nothing
     to networks without."""
+    kernels: tuple[str, ...] = (NTK,)
+    """Kernels that are taken: ntk and, before any training, ViNTKs such as
+    pixel_values:sigma=1/sum (trained weights are of images, not of their Fourier features)."""
     epochs: tuple[int, ...] = (0, 1, 2, 3, 5)
     """Epochs after which kernels are taken."""
     schedule_epochs: int | None = None
@@ -82,6 +91,19 @@ class OverEpochsConfig(KernelConfig):
         """Batch normalisation while kernels are taken; ``none`` for networks without."""
         own = FAMILIES[self.space].modes
         return ("none",) if own == (BatchNormMode.NONE,) else self.batch_norms
+
+    def variants(self, epoch: int) -> dict[str, ViNTK | None]:
+        """Lists the kernels that are taken after some epochs.
+
+        Args:
+            epoch: their number.
+
+        Returns:
+            ViNTKs by name, with all their settings; None for the NTK.
+        """
+        found = [named_kernel(text) for text in self.kernels]
+        names = {NTK if how is None else str(how): how for how in found}
+        return {name: how for name, how in names.items() if how is None or not epoch}
 
     @property
     def seeds(self) -> range:
@@ -148,10 +170,14 @@ def validate_training(config: OverEpochsConfig) -> None:
         raise InputError("batch_norms", list(config.batch_norms), cure)
     for each in config.batch_norms:
         check_choice("batch_norms", each, BATCH_NORMS)
-    if config.kernel != NTK:
-        cure = "choose ntk: trained weights are of the images, not of their Fourier features"
-        raise InputError("kernel", config.kernel, cure)
-    for name in ("batch_norms", "epochs"):
+    for each in config.kernels:
+        check_kernel("kernels", each)
+    if any(each != NTK for each in config.kernels) and 0 not in config.epochs:
+        cure = "choose ntk, or add epoch 0: trained weights are of images, not of their features"
+        raise InputError("kernels", list(config.kernels), cure)
+    if NTK not in config.kernels and max(config.epochs):
+        raise InputError("kernels", list(config.kernels), "add ntk, which trained networks have")
+    for name in ("batch_norms", "epochs", "kernels"):
         given = getattr(config, name)
         if not given or len(set(given)) < len(given):
             raise InputError(name, list(given), "give at least one, and none twice")

@@ -1,10 +1,10 @@
-"""Trains cells for a few epochs and reads kernels on the way: the rows of LGA_t and its company.
+"""Trains networks for a few epochs and reads kernels on the way: the rows of LGA_t and its company.
 
-A row is one cell, one seed, one epoch t and one mode of batch normalisation: every metric of the
-kernel after t epochs, and beside it what the same training gives without a kernel: the loss of the
-last epoch, the sum of the losses of all epochs so far, accuracies; and the seconds of each. Cells
-are trained in chunks; after every epoch the chunk's state goes to a checkpoint, so that a run which
-is killed at any moment goes on to the same rows.
+A row is one architecture, one seed, one epoch t, one mode of batch normalisation and one kernel:
+every metric of the kernel after t epochs, and beside it what the same training gives without a
+kernel: the loss of the last epoch, the sum of the losses of all epochs so far, accuracies; and the
+seconds of each. Networks are trained in chunks; after every epoch the chunk's state goes to a
+checkpoint, so that a run which is killed at any moment goes on to the same rows.
 """
 
 import shutil
@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from rich.console import Console
 
+from jaxntk.kernels.fourier import NTK, FourierMap
 from jaxntk.kernels.model_kernels import Compiled, ModelKernels
 from jaxntk.kernels.program import PARAMETERS
 from jaxntk.runs.config import LOCATIONS
@@ -29,6 +30,7 @@ from jaxntk.runs.rows import append_row, number_or_none, read_json, write_json_a
 from jaxntk.runs.run_folder import SCORES, rows_by_key
 from jaxntk.spaces.space import written
 from jaxntk.studies.job import Job
+from jaxntk.studies.kernel_scores import kernels_of
 from jaxntk.studies.over_epochs_config import OverEpochsConfig
 from jaxntk.studies.score import kernel_row
 from jaxntk.training.checkpoints import restore, save
@@ -38,7 +40,7 @@ from jaxntk.training.population import Training, TrainState, population_training
 CHECKPOINTS = "checkpoints"
 SEEN = 1024
 """Training images that a tested network takes its batch statistics from, at most."""
-KEYS = ("arch", "seed", "epochs", "batch_norm")
+KEYS = ("arch", "seed", "epochs", "batch_norm", "kernel")
 """Fields that identify a row."""
 
 
@@ -64,15 +66,16 @@ class OverTraining:
 
     Args:
         config: the configuration.
-        jobs: for each mode of batch normalisation, what is scored.
+        jobs: for each mode of batch normalisation, what is scored; architectures that are found
+            later (by a search) are not among them.
         x_train: standardised training images, on the device.
         y_train: their labels.
         valid: images and labels to validate on; None where there are none.
-        truth: accuracies of the cells after full training, in percent.
+        truth: accuracies of the architectures after full training, in percent.
         digest: SHA-256 of all images, labels and accuracies.
         images_digest: of images and labels alone.
-        filled_to: cells that every chunk is filled up to with copies; None for the size of the
-            first chunk.
+        filled_to: architectures that every chunk is filled up to with copies; None for the size of
+            the first chunk.
     """
 
     config: OverEpochsConfig
@@ -146,6 +149,10 @@ def compute_missing(study: OverTraining, out: Path, console: Console) -> None:
     todo = [chunk for chunk in chunks if not _keys(study, chunk, config.epochs) <= done]
     if todo:
         programs = compile_programs(study, out, console)
+        if NTK in config.variants(study.last_epoch):
+            # A kernel that does not fit is told before anything is trained.
+            for kernels in programs.kernels.values():
+                kernels.compile(study.job.archs[0])
         whole = (rows for chunk in todo for rows in chunk_rows(study, chunk, programs, out, done))
         bar = track(range(len(todo) * (study.last_epoch + 1)), "epochs", console)
         for _, rows in zip(bar, whole, strict=True):
@@ -210,7 +217,7 @@ def chunk_rows(
 
 
 def compile_programs(study: OverTraining, out: Path, console: Console) -> Programs:
-    """Compiles the kernels of a study; its training is compiled when it is first used.
+    """Makes the programs of a study; each is compiled when it is first used.
 
     Args:
         study: the study.
@@ -221,18 +228,18 @@ def compile_programs(study: OverTraining, out: Path, console: Console) -> Progra
         The programs.
 
     Raises:
-        InputError: a kernel does not fit into memory.
+        InputError: a recipe that cannot be followed.
     """
     config, model = study.config, study.job.model
     training = population_training(
         model,
         config.training,
         config.epochs_of_schedule * study.steps_an_epoch,
-        study.x_train.shape[1:],
+        study.job.batch.x.shape[1:],
         jnp.dtype(PARAMETERS[config.dtype]),
         strategy=config.strategy,
     )
-    kernels = {mode: _compiled(job, out, console) for mode, job in study.jobs.items()}
+    kernels = {mode: _kernels(job, out, console) for mode, job in study.jobs.items()}
     return Programs(training, make_evaluation(model, config.strategy), kernels)
 
 
@@ -255,8 +262,8 @@ def validation_accuracy(
     return np.asarray(found["valid"])
 
 
-def _compiled(job: Job, out: Path, console: Console) -> ModelKernels:
-    """Compiles the kernel of a mode, in the tile that the run began with: tiles change rounding."""
+def _kernels(job: Job, out: Path, console: Console) -> ModelKernels:
+    """Returns the kernels of a mode, in the tiles that the run began with: they change rounding."""
     path = out / f"tile-{job.config.batch_norm}.json"
     tiles = dict(read_json(path)) if path.exists() else {}
     console.print(f"kernel, batch normalisation {job.config.batch_norm}", highlight=False)
@@ -265,9 +272,7 @@ def _compiled(job: Job, out: Path, console: Console) -> ModelKernels:
         tiles[compiled.name] = compiled.tile
         write_json_atomic(path, tiles)
 
-    kernels = replace(job.kernels(partial(console.print, highlight=False), tiles), note=note)
-    kernels.compile(job.archs[0])
-    return kernels
+    return replace(job.kernels(partial(console.print, highlight=False), tiles), note=note)
 
 
 def _filled(
@@ -282,10 +287,11 @@ def _keys(study: OverTraining, chunk: Chunk, epochs: Iterable[int]) -> set[tuple
     """Lists the rows of a chunk after some epochs by what identifies them."""
     config = study.config
     return {
-        (written(study.job.space, arch), chunk.seed, epoch, mode)
+        (written(study.job.space, arch), chunk.seed, epoch, mode, kernel)
         for arch in study.job.archs[chunk.start : chunk.start + config.chunk]
         for epoch in set(epochs) & set(config.epochs)
         for mode in config.modes
+        for kernel in config.variants(epoch)
     }
 
 
@@ -316,12 +322,55 @@ def _rows(
         trained = _trained(study, history, epoch, at)
         trained["valid_accuracy"] = None if valid is None else 100 * float(valid[at])
         trained["test_seconds"] = test_seconds
-        for mode, kernel in programs.kernels.items():
-            start = time.perf_counter()
-            gram = kernel.at(variables, arch)
-            gram = gram if trained["finite"] else np.full_like(gram, np.nan)
-            row = kernel_row(study.jobs[mode], gram, arch, chunk.seed, kernel.tile(arch))
-            yield row | trained | {"seed": chunk.seed, "seconds": time.perf_counter() - start}
+        for mode, kernels in programs.kernels.items():
+            network = Network(arch, variables, chunk.seed)
+            yield from _kernel_rows(study, mode, kernels, network, epoch, trained)
+
+
+class Network(NamedTuple):
+    """One network at some point of its training."""
+
+    arch: Int[np.ndarray, " genes"]
+    variables: Any
+    seed: int
+
+
+def _kernel_rows(
+    study: OverTraining,
+    mode: str,
+    kernels: ModelKernels,
+    network: Network,
+    epoch: int,
+    trained: dict[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """Yields the row of every kernel of one network, in one mode of batch normalisation."""
+    arch, seed, job = network.arch, network.seed, study.jobs[mode]
+
+    def prepare(part: FourierMap | None) -> None:
+        if part is None:
+            kernels.compile(arch)
+        else:
+            kernels.prepare(arch, part, init_seed=seed)
+
+    def compute(part: FourierMap | None) -> Float[np.ndarray, "n n"]:
+        if part is None:
+            return kernels.at(network.variables, arch)
+        return kernels(arch, part, init_seed=seed)
+
+    for taken in kernels_of(compute, prepare, study.config.variants(epoch)):
+        gram = taken.gram_NxN if trained["finite"] else np.full_like(taken.gram_NxN, np.nan)
+        row = kernel_row(job, gram, arch, seed, kernels.tile(arch, taken.seen[-1]))
+        yield (
+            row
+            | trained
+            | {
+                "seed": seed,
+                "kernel": taken.kernel,
+                "parts": dict(taken.parts),
+                "metric_seconds": row["seconds"],
+                "seconds": row["seconds"] + sum(taken.parts.values()),
+            }
+        )
 
 
 def _trained(study: OverTraining, history: History, epoch: int, cell: int) -> dict[str, Any]:

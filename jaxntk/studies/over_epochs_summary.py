@@ -1,11 +1,13 @@
 """How well each score ranks architectures after t epochs, and what it adds to cheaper ones."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxntk.kernels.fourier import NTK
 from jaxntk.metrics import METRICS, Score, Status, ranking_values
 from jaxntk.results.correlation import correlate
 from jaxntk.results.partial_correlation import (
@@ -16,16 +18,8 @@ from jaxntk.results.partial_correlation import (
     simultaneous_lower,
 )
 from jaxntk.studies.over_epochs_config import OverEpochsConfig
+from jaxntk.studies.readings import OF_TRAINING
 
-OF_TRAINING: dict[str, bool] = {
-    "loss": False,
-    "loss_sum": False,
-    "train_accuracy": True,
-    "valid_accuracy": True,
-}
-"""What t epochs of training give without a kernel, and whether higher is better: the training loss
-of the last epoch, the sum of the losses of all epochs (TSE: Ru et al., NeurIPS 2021, arXiv
-2006.04492), and accuracies after the last epoch."""
 COMPETITORS = ("loss_sum", "valid_accuracy")
 """What a kernel after t epochs has to add to, beside the number of parameters."""
 
@@ -63,7 +57,7 @@ def over_epochs_entries(
         config: names the epochs, modes, seeds and metrics.
         baselines: counts that rows hold; the last one is what other scores have to add to.
         archs: written forms of the architectures.
-        rows: by architecture, seed, epochs and mode; none is missing.
+        rows: by architecture, seed, epochs, mode and kernel; none is missing.
         truth: accuracy of each architecture.
         groups: numbers the functions that they compute.
 
@@ -76,7 +70,7 @@ def over_epochs_entries(
         and for kernel scores a lower bound that holds for all of them at once.
     """
     entries: list[dict[str, Any]] = []
-    first = [rows[arch, config.seed, config.epochs[0], config.modes[0]] for arch in archs]
+    first = [rows[arch, config.seed, *_any(config, config.epochs[0])] for arch in archs]
     counts = {name: np.array([row[name] for row in first], float) for name in baselines}
     count = baselines[-1]
     gains: dict[str, list[tuple[dict[str, Any], Gain]]] = {}
@@ -91,13 +85,14 @@ def over_epochs_entries(
             for name in COMPETITORS
             if name in cheap
         }
-        for name in config.metrics:
-            for mode in config.modes:
-                ranked = _metric(config, archs, rows, name, epoch, mode)
-                entry, found = _entry((name, epoch, mode), ranked, truth, given, groups)
-                entries.append(entry)
-                for over, each in found.items():
-                    gains.setdefault(over, []).append((entry["beyond"][over], each))
+        read = product(config.variants(epoch), config.metrics, config.modes)
+        for kernel, metric, mode in read:
+            ranked = _metric(config, archs, rows, metric, (epoch, mode, kernel))
+            name = metric if kernel == NTK else f"{metric}@{kernel}"
+            entry, found = _entry((name, epoch, mode), ranked, truth, given, groups)
+            entries.append(entry)
+            for over, each in found.items():
+                gains.setdefault(over, []).append((entry["beyond"][over], each))
         for name, ranked in cheap.items():
             entries.append(_entry((name, epoch, None), ranked, truth, _only(given), groups)[0])
     for name, values in counts.items():
@@ -147,18 +142,20 @@ def _only(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given[name]}
 
 
+def _any(config: OverEpochsConfig, epoch: int) -> tuple[int, str, str]:
+    """A row after some epochs: what does not depend on the kernel stands in all of them."""
+    return epoch, config.modes[0], next(iter(config.variants(epoch)))
+
+
 def _metric(
     config: OverEpochsConfig,
     archs: Sequence[str],
     rows: Rows,
     name: str,
-    epoch: int,
-    mode: str,
+    where: tuple[int, str, str],
 ) -> Ranked:
     scores = [
-        _mean([
-            Score.from_json(rows[arch, seed, epoch, mode]["metrics"][name]) for seed in config.seeds
-        ])
+        _mean([Score.from_json(rows[arch, seed, *where]["metrics"][name]) for seed in config.seeds])
         for arch in archs
     ]
     return _ranked(scores, METRICS[name].higher_is_better)
@@ -173,8 +170,8 @@ def _trained(
     higher: bool,
 ) -> Ranked | None:
     """Returns None where the data have no such score: no epoch yet, or no validation images."""
-    mode = config.modes[0]
-    of_archs = [[rows[arch, seed, epoch, mode] for seed in config.seeds] for arch in archs]
+    where = _any(config, epoch)
+    of_archs = [[rows[arch, seed, *where] for seed in config.seeds] for arch in archs]
     if all(row[name] is None for each in of_archs for row in each):
         return None
     scores = [

@@ -4,6 +4,7 @@ A row is one network and one kernel, the NTK or one of the ViNTKs, with every me
 before the next is begun, so that a run which is killed at any moment goes on to the same rows.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from jaxntk.data.vitbench101 import Networks, load_vitbench101
 from jaxntk.errors import InputError
 from jaxntk.kernels.model_kernels import ModelKernels
 from jaxntk.kernels.program import KernelSettings
+from jaxntk.metrics import evaluate
 from jaxntk.networks.model import Model
 from jaxntk.networks.pit_classes import shape_classes
 from jaxntk.networks.precision import check_x64
@@ -34,7 +36,7 @@ from jaxntk.runs.rows import append_row
 from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces.registry import SPACES
 from jaxntk.spaces.space import written
-from jaxntk.studies.kernel_scores import scores_of
+from jaxntk.studies.kernel_scores import kernels_of
 from jaxntk.studies.vintk_config import VintkConfig, validate_vintk
 from jaxntk.studies.vintk_summary import rule_entries, vintk_entries
 
@@ -160,14 +162,17 @@ def network_rows(
     """
     config, networks = study.config, study.sets[name]
     arch, space = networks.archs[at], SPACES[networks.space]
-    every = scores_of(kernels, arch, config.variants, study.batch.y, config.metrics)
-    for each_kernel in every:
+    ready = partial(kernels.prepare, arch)
+    for kernel, gram, parts, _ in kernels_of(partial(kernels, arch), ready, config.variants):
+        start = time.perf_counter()
+        scores = evaluate(gram, study.batch.y, config.metrics, kernel_dtype=config.dtype)
+        seconds = sum(parts.values()) + time.perf_counter() - start
         yield {
             "set": name,
             "name": networks.names[at],
-            "kernel": each_kernel.kernel,
+            "kernel": kernel,
             "arch": written(space, arch),
-            "metrics": {each: score.to_json() for each, score in each_kernel.scores.items()},
+            "metrics": {each: score.to_json() for each, score in scores.items()},
             "params": int(study.costs[name]["params"][at]),
             "flops": int(study.costs[name]["flops"][at]),
             "init_seed": config.init_seed,
@@ -176,7 +181,7 @@ def network_rows(
             "dtype": config.dtype,
             "num_images": config.num_images,
             "image_size": config.image_size,
-            "seconds": each_kernel.seconds,
+            "seconds": seconds,
         }
 
 

@@ -29,9 +29,9 @@ from jaxntk.runs.run_folder import (
     make_folder,
     refuse_experiment,
 )
+from jaxntk.studies.readings import TABLE
 from jaxntk.studies.search.compare_config import CompareConfig, validate_compare
 from jaxntk.studies.search.guided import HISTORY
-from jaxntk.studies.search.options import TABLE
 from jaxntk.studies.search.prune import NAME as PRUNINGS
 from jaxntk.studies.search.searchable import PROCESSES
 

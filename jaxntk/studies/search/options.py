@@ -18,9 +18,6 @@ from jaxntk.search import (
 )
 from jaxntk.studies.config import check_seed
 
-COUNTS = ("params", "flops")
-TABLE = "table:"
-"""Goals that need no network, and how those begin that a table knows."""
 ALGORITHMS = ("random", "evolution", "genetic")
 
 
