@@ -152,7 +152,7 @@ def shared_kernel(network: NasBench201, method: Method) -> Kernel:
     stored = network.clone(batch_norm=BatchNormMode.STORED)
 
     def kernel(variables: Any, x: jax.Array, arch: jax.Array) -> jax.Array:
-        statistics = nasbench201.batch_statistics(network, variables, x, arch)
+        statistics = {"batch_stats": nasbench201.batch_statistics(network, variables, x, arch)}
 
         def apply_fn(params: Any, x: jax.Array) -> jax.Array:
             return logits(stored, {**statistics, "params": params}, x, arch)

@@ -95,7 +95,9 @@ def make(case: Case, settings: Settings, images: int, tile: int | None) -> Funct
 
 def _nasbench201(settings: Settings, x: Any, tile: int | None) -> Function:
     network = NasBench201(10, settings.channels, settings.cells_per_stage, BatchNormMode.FROZEN)
-    kernels = layer_kernel_fn(cell_model(network), KernelSettings(batch_norm="frozen", tile=tile), x.shape[1:])
+    kernels = layer_kernel_fn(
+        cell_model(network), KernelSettings(batch_norm="frozen", tile=tile), x.shape[1:]
+    )
     dtype = jnp.dtype(jnp.float32)
     draw = partial(init_variables, network, image_shape=x.shape[1:], dtype=dtype)
     variables = jax.eval_shape(draw, jax.random.key(0))

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.drawing import leaf_by_leaf
@@ -135,7 +135,10 @@ class NasBench201(nn.Module):
 
 
 def logits(
-    network: NasBench201, variables: Variables, x: Float[Array, "n h w c"], arch: Int[Array, "6"]
+    network: NasBench201,
+    variables: Variables,
+    x: Float[Array, "n h w c"],
+    arch: Shaped[Array, "..."],
 ) -> Float[Array, "n classes"]:
     """Applies the network.
 
@@ -143,7 +146,7 @@ def logits(
         network: the network.
         variables: the Flax collections.
         x: standardised images.
-        arch: six operations, 0..4.
+        arch: six operations, 0..4, or what else the network lets one choose.
 
     Returns:
         The logits.

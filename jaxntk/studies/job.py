@@ -201,10 +201,22 @@ def checked(job: Job) -> Job:
     check_settings(job.model, job.settings, job.batch.x.shape)
     # Images smaller than a patch are told by what counts tokens.
     job.costs(job.archs[:1])
-    if job.how is not None:
-        # Fourier features that the images or the network do not have.
-        replace(job.kernels(lambda line: None), x=job.batch.x[:1]).see(job.how.map)
+    look(job, job.how)
     return job
+
+
+def look(job: Job, how: ViNTK | None) -> None:
+    """Refuses Fourier features that the images or the network do not have.
+
+    Args:
+        job: the job.
+        how: the ViNTK that is taken; None for the NTK.
+
+    Raises:
+        InputError: there are none.
+    """
+    if how is not None:
+        replace(job.kernels(lambda line: None), x=job.batch.x[:1]).see(how.map)
 
 
 def check_images(data: str, model: Model, shape: tuple[int, ...]) -> None:

@@ -21,7 +21,7 @@ from jaxntk.runs.publish import Publication
 from jaxntk.runs.study import Rows, Study
 from jaxntk.spaces.registry import SPACES
 from jaxntk.spaces.space import groups, written
-from jaxntk.studies.job import Job, checked, kernel_batch, population
+from jaxntk.studies.job import Job, checked, kernel_batch, look, population
 from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_over_epochs
 from jaxntk.studies.over_epochs_rows import KEYS, OverTraining, compute_missing
 from jaxntk.studies.over_epochs_summary import over_epochs_entries, verdict
@@ -109,7 +109,10 @@ def make_study(
         run_folder.digest_of(seen, truth),
         seen,
     )
-    _ = study.steps_an_epoch
+    for how in config.variants(0).values():
+        look(study.job, how)
+    if study.last_epoch:
+        _ = study.steps_an_epoch
     return study
 
 

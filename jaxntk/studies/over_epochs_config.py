@@ -162,7 +162,8 @@ def validate_training(config: OverEpochsConfig) -> None:
     validate_scoring(config)
     if config.dtype == "mixed":
         raise InputError("dtype", config.dtype, "train in float32 or float64")
-    check_truth("truth", config.truth, SPACES[config.space])
+    if config.truth is not None:
+        check_truth("truth", config.truth, SPACES[config.space])
     check_choice("recipe", config.recipe, tuple(RECIPES))
     check_choice("strategy", config.strategy, get_args(Strategy))
     if config.modes == ("none",) and config.batch_norms != ("frozen",):

@@ -103,6 +103,11 @@ class OverTraining:
         """The epoch after which the last kernels are taken."""
         return max(self.config.epochs)
 
+    @property
+    def tests(self) -> bool:
+        """Whether networks are trained or tested, so that their weights have to be there."""
+        return self.last_epoch > 0 or self.valid is not None
+
 
 class Chunk(NamedTuple):
     """Cells that are trained together.
@@ -191,9 +196,10 @@ def chunk_rows(
     what = {name: value for name, value in config.to_json().items() if name not in LOCATIONS}
     names = [written(study.job.space, arch) for arch in cells]
     about = what | {"data_sha256": study.digest, "cells": names} | chunk._asdict()
-    states = programs.training.init([chunk.seed] * len(filled))
+    # Kernels of untrained networks share one draw, however many networks there are.
+    states: Any = programs.training.init([chunk.seed] * len(filled)) if study.tests else None
     history, begun = _empty(study.last_epoch, len(filled)), 0
-    kept = restore(folder, (states, history), about)
+    kept = restore(folder, (states, history), about) if study.last_epoch else None
     # A row before the checkpoint that is not there, as it was damaged, needs the whole training.
     if kept is not None and _keys(study, chunk, range(kept.epoch)) <= done:
         begun, (on_host, history) = kept.epoch, kept.state
@@ -304,7 +310,7 @@ def _rows(
     study: OverTraining,
     chunk: Chunk,
     programs: Programs,
-    states: TrainState,
+    states: TrainState | None,
     history: History,
     epoch: int,
 ) -> Iterator[dict[str, Any]]:
@@ -312,13 +318,15 @@ def _rows(
     config = study.config
     cells = study.job.archs[chunk.start : chunk.start + config.chunk]
     valid, test_seconds = None, 0.0
-    if study.valid is not None:
+    if study.valid is not None and states is not None:
         start = time.perf_counter()
         archs = jnp.asarray(_filled(study, cells), jnp.int32)
         valid = validation_accuracy(study, programs, states, archs)
         test_seconds = (time.perf_counter() - start) / len(archs)
     for at, arch in enumerate(cells):
-        variables = jax.tree.map(lambda leaf, at=at: leaf[at], states.variables)
+        variables = None
+        if epoch and states is not None:
+            variables = jax.tree.map(lambda leaf, at=at: leaf[at], states.variables)
         trained = _trained(study, history, epoch, at)
         trained["valid_accuracy"] = None if valid is None else 100 * float(valid[at])
         trained["test_seconds"] = test_seconds
@@ -328,7 +336,7 @@ def _rows(
 
 
 class Network(NamedTuple):
-    """One network at some point of its training."""
+    """One network at some point of its training; variables are None before it."""
 
     arch: Int[np.ndarray, " genes"]
     variables: Any
@@ -347,15 +355,15 @@ def _kernel_rows(
     arch, seed, job = network.arch, network.seed, study.jobs[mode]
 
     def prepare(part: FourierMap | None) -> None:
-        if part is None:
-            kernels.compile(arch)
-        else:
+        if network.variables is None:
             kernels.prepare(arch, part, init_seed=seed)
+        else:
+            kernels.compile(arch, part)
 
     def compute(part: FourierMap | None) -> Float[np.ndarray, "n n"]:
-        if part is None:
-            return kernels.at(network.variables, arch)
-        return kernels(arch, part, init_seed=seed)
+        if network.variables is None:
+            return kernels(arch, part, init_seed=seed)
+        return kernels.at(network.variables, arch, part)
 
     for taken in kernels_of(compute, prepare, study.config.variants(epoch)):
         gram = taken.gram_NxN if trained["finite"] else np.full_like(taken.gram_NxN, np.nan)

@@ -167,7 +167,7 @@ def telling_kernels(job: Job, kernels: ModelKernels, rows: Rows) -> bytes:
     arrays: dict[str, Any] = {"labels": job.batch.y, "metric": "accuracy"}
     for word, index in telling_cells(rows).items():
         of = partial(kernels, job.archs[index], init_seed=job.config.init_seed)
-        arrays[f"{word}_gram"] = vintk_kernel(of, job.how)
+        arrays[f"{word}_gram"] = of() if job.how is None else vintk_kernel(of, job.how)
         arrays[f"{word}_arch"] = written(job.space, job.archs[index])
         arrays[f"{word}_accuracy"] = rows.accuracy[index]
     return archive(arrays)

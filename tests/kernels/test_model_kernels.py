@@ -183,7 +183,9 @@ def test_a_network_with_batch_normalisation_is_told_which_mode():
 
 def test_features_of_patches_need_a_network_with_patches():
     own = make(tiny.images().astype(np.float32), tiny.model(), batch_norm="frozen")
-    with pytest.raises(InputError, match=r"where: got patch_content; .*this network has no patches"):
+    with pytest.raises(
+        InputError, match=r"where: got patch_content; .*this network has no patches"
+    ):
         own.see(MAPS["patch_content"])
 
 

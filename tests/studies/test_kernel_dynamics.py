@@ -2,7 +2,6 @@
 
 import io
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from rich.console import Console
 
 from jaxntk.kernels.program import compile_kernel
 from jaxntk.metrics import METRICS
-from jaxntk.networks.nasbench201 import init_variables
 from jaxntk.runs.rows import read_json, read_rows
 from jaxntk.runs.study import run_study
 from jaxntk.studies import kernel_dynamics
@@ -93,19 +91,19 @@ def test_a_network_of_constants_says_so(whole):
 def test_layers_add_up_to_the_kernel_of_the_network():
     job = prepare(CONFIG).job
     arch = job.archs[1]
-    variables = init_variables(job.network, jax.random.key(0), (8, 8, 1), np.dtype("float32"))
+    variables = job.model.draw(0, (8, 8, 1), np.dtype("float32"))
     kernels = layer_kernels(job)(variables, arch)
-    wanted = compile_kernel(job.network, job.settings, job.batch.x)(arch, 0)
+    wanted = compile_kernel(job.model, job.settings, job.batch.x)(arch, 0)
     error = np.abs(kernels[TOTAL] - wanted).max() / np.abs(wanted).max()
     assert error < 1e-5, error
     layers = [name for name in kernels if name != TOTAL]
     assert layers == [
         "stem",
-        "stage_1 cell 1",
+        "stage_1 1",
         "reduction_1",
-        "stage_2 cell 1",
+        "stage_2 1",
         "reduction_2",
-        "stage_3 cell 1",
+        "stage_3 1",
         "norm",
     ]
     summed = sum(kernels[name] for name in layers)
@@ -126,7 +124,7 @@ def test_a_cut_run_goes_on_to_the_same_rows(whole, tmp_path):
 
 
 def test_the_summary_says_where_each_cell_stood_at_the_end(whole):
-    cells = {cell["ops"]: cell for cell in read_json(whole / "summary.json")["cells"]}
+    cells = {cell["name"]: cell for cell in read_json(whole / "summary.json")["cells"]}
     assert list(cells) == list(CONFIG.archs)
     row, cell = rows_of(whole)["123443", 3], cells["123443"]
     assert cell["network_test_accuracy"] == row["network"]["test_accuracy"]

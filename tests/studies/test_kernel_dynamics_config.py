@@ -11,7 +11,7 @@ from jaxntk.spaces import nasbench201
 from jaxntk.studies.kernel_dynamics_config import (
     KernelDynamicsConfig,
     validate_dynamics,
-    with_cells,
+    with_archs,
 )
 from tests.tiny_runs import OVER_EPOCHS_FIELDS
 
@@ -21,7 +21,7 @@ CONFIG = KernelDynamicsConfig(**OVER_EPOCHS_FIELDS, archs=("000000", "123443"), 
 def test_cells_are_taken_at_quantiles_of_the_truth():
     look_up = lambda archs: load_digits201().accuracy(archs, "test")  # noqa: E731
     config = dataclasses.replace(CONFIG, archs=(), quantiles=(0.0, 0.5, 1.0))
-    named = with_cells(config, look_up)
+    named = with_archs(config, look_up)
     cells = np.stack([nasbench201.parse_ops(ops) for ops in named.archs])
     assert all(nasbench201.is_connected(cell) for cell in cells)
     found = look_up(cells)
@@ -30,7 +30,7 @@ def test_cells_are_taken_at_quantiles_of_the_truth():
     assert found[0] == everything.min()
     assert found[2] == everything.max()
     assert abs(np.mean(everything < found[1]) - 0.5) < 0.02
-    assert with_cells(CONFIG, look_up) is CONFIG
+    assert with_archs(CONFIG, look_up) is CONFIG
 
 
 def test_one_cell_is_enough():

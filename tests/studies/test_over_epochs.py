@@ -115,7 +115,7 @@ def test_two_seeds_and_two_modes_are_kept_apart(tmp_path):
     archs = jnp.asarray(np.repeat(study.job.archs[:1], 2, axis=0), jnp.int32)
     states, _ = training.epoch(states, archs, study.x_train, study.y_train)
     for mode, job in study.jobs.items():
-        kernel = compile_kernel(job.network, job.settings, job.batch.x)
+        kernel = compile_kernel(job.model, job.settings, job.batch.x)
         for seed in (0, 1):
             variables = jax.tree.map(lambda leaf, seed=seed: leaf[seed], states.variables)
             wanted = METRICS["lga"](kernel.of(variables, job.archs[0]), job.batch.y).value
@@ -128,7 +128,7 @@ def test_metrics_are_those_of_a_network_trained_by_hand(whole):
     job, archs = study.job, jnp.asarray(study.job.archs[:1], jnp.int32)
     training = population_training(job.model, CONFIG.training, 4, (8, 8, 1), jnp.dtype("float32"))
     states = training.init([0])
-    kernel = compile_kernel(job.network, job.settings, job.batch.x)
+    kernel = compile_kernel(job.model, job.settings, job.batch.x)
     for epoch in range(3):
         variables = jax.tree.map(lambda leaf: leaf[0], states.variables)
         gram = kernel.of(variables, job.archs[0])

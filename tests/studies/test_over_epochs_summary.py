@@ -9,9 +9,11 @@ import scipy.stats
 from jaxntk.metrics import Score, Status
 from jaxntk.results.correlation import correlate
 from jaxntk.spaces import nasbench201
+from jaxntk.spaces.registry import SPACES
+from jaxntk.spaces.space import groups
 from jaxntk.studies.over_epochs_config import OverEpochsConfig
 from jaxntk.studies.over_epochs_summary import over_epochs_entries, verdict
-from jaxntk.studies.summarize import correlations, function_groups
+from jaxntk.studies.summarize import correlations
 from jaxntk.studies.tables.digits201 import distinct_functions
 
 NUM = 60
@@ -24,6 +26,7 @@ CONFIG = OverEpochsConfig(
     metrics=("lga", "condition_number"),
     num_seeds=2,
 )
+SPACE = SPACES["nasbench201"]
 FUNCTIONS, _ = distinct_functions()
 CELLS = [nasbench201.format_ops(arch) for arch in FUNCTIONS[100 : 100 + NUM]]
 
@@ -44,7 +47,7 @@ def made():
             for mode in CONFIG.batch_norms:
                 for epoch in CONFIG.epochs:
                     right = epoch == 1 and mode == "frozen"
-                    rows[cell, seed, epoch, mode] = {
+                    rows[cell, seed, epoch, mode, "ntk"] = {
                         "metrics": {
                             "lga": Score.of(truth[at] if right else noise[0, at]).to_json(),
                             # Each seed alone is noise; their mean is the truth's opposite.
@@ -55,6 +58,7 @@ def made():
                         "params": params[at],
                         "flops": params[at],
                         "convolutions": 1.0,
+                        "live_params": params[at],
                         "finite": True,
                         "loss": -params[at] if epoch else None,
                         "loss_sum": -params[at] if epoch else None,
@@ -66,8 +70,8 @@ def made():
 
 @pytest.fixture(scope="module")
 def entries(made):
-    truth, rows, params = made
-    found = over_epochs_entries(CONFIG, CELLS, rows, truth, params)
+    truth, rows, _ = made
+    found = over_epochs_entries(CONFIG, SPACE.baselines, CELLS, rows, truth, np.arange(NUM))
     return {(entry["score"], entry["epochs"], entry["batch_norm"]): entry for entry in found}
 
 
@@ -137,15 +141,15 @@ def test_the_verdict_counts_and_names(entries):
 
 
 def test_one_diverged_seed_makes_a_cell_last(made):
-    truth, rows, params = made
+    truth, rows, _ = made
     best, config = int(truth.argmax()), dataclasses.replace(CONFIG, epochs=(1,))
     bad = {"value": None, "status": str(Status.NONFINITE)}
     changed = {
         **rows,
-        (CELLS[best], 1, 1, "frozen"): rows[CELLS[best], 1, 1, "frozen"]
+        (CELLS[best], 1, 1, "frozen", "ntk"): rows[CELLS[best], 1, 1, "frozen", "ntk"]
         | {"finite": False, "metrics": {"lga": bad, "condition_number": bad}},
     }
-    found = over_epochs_entries(config, CELLS, changed, truth, params)
+    found = over_epochs_entries(config, SPACE.baselines, CELLS, changed, truth, np.arange(NUM))
     entries = {(entry["score"], entry["batch_norm"]): entry for entry in found}
     pairs = NUM * (NUM - 1) / 2
     for key in (("lga", "frozen"), ("condition_number", "frozen"), ("loss", None)):
@@ -161,22 +165,23 @@ def test_intervals_are_over_functions(made):
         twins.setdefault(nasbench201.function_form(arch), []).append(nasbench201.format_ops(arch))
     pairs = [names[:2] for names in twins.values() if len(names) > 1][: NUM // 2]
     cells = [name for pair in pairs for name in pair]
-    groups = function_groups(cells)
-    assert groups.tolist() == np.repeat(np.arange(NUM // 2), 2).tolist()
+    archs = np.stack([SPACE.read(cell) for cell in cells])
+    copies = groups(SPACE, archs)
+    assert copies.tolist() == np.repeat(np.arange(NUM // 2), 2).tolist()
     renamed = {
-        (cells[CELLS.index(cell)], *rest): row | {"ops": cells[CELLS.index(cell)]}
+        (cells[CELLS.index(cell)], *rest): row | {"arch": cells[CELLS.index(cell)]}
         for (cell, *rest), row in rows.items()
     }
     wanted, loose = (
-        correlate(params, truth, invalid=0, groups=each).kendall_ci95 for each in (groups, None)
+        correlate(params, truth, invalid=0, groups=each).kendall_ci95 for each in (copies, None)
     )
     assert wanted != loose
-    entries = over_epochs_entries(CONFIG, cells, renamed, truth, params)
+    entries = over_epochs_entries(CONFIG, SPACE.baselines, cells, renamed, truth, copies)
     found = next(entry for entry in entries if entry["score"] == "params")
     assert found["kendall_ci95"] == [*wanted]
-    alone = [[renamed[cell, 0, 1, "frozen"]] for cell in cells]
+    alone = [[renamed[cell, 0, 1, "frozen", "ntk"]] for cell in cells]
     order = np.argsort(cells)
-    summary = correlations(alone, truth, ["lga"])["baselines"]["params"]
-    numbered = function_groups([cells[at] for at in order])
+    summary = correlations(SPACE, alone, truth, ["lga"])["baselines"]["params"]
+    numbered = groups(SPACE, archs[order])
     sorted_ci = correlate(params[order], truth[order], invalid=0, groups=numbered).kendall_ci95
     assert summary["kendall_ci95"] == [*sorted_ci]

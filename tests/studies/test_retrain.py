@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxntk.studies.retrain_network import own_model, own_params
 from rich.console import Console
 
 from jaxntk.data.digits_vit import SPACE, architectures, load_digits_vit
+from jaxntk.data.truths import other_sizes
 from jaxntk.errors import InputError
+from jaxntk.networks.registry import FAMILIES
 from jaxntk.runs.rows import read_json, read_rows
 from jaxntk.runs.study import run_study
 from jaxntk.spaces import autoformer, nasbench201, pit
+from jaxntk.spaces.registry import SPACES
 from jaxntk.studies import retrain
 from jaxntk.studies.retrain import RETRAIN, load_trained, prepare
 from jaxntk.studies.retrain_config import RetrainConfig, validate_retrain
@@ -36,8 +38,9 @@ CELL = RetrainConfig(
 SMALLEST = np.zeros(len(autoformer.VITBENCH101.sizes), np.int32)
 VIT = dataclasses.replace(
     CELL,
-    channels=16,
-    cells_per_stage=5,
+    channels=None,
+    cells_per_stage=None,
+    patch_size=4,
     space="autoformer-vitbench101",
     arch=autoformer.to_string(SMALLEST, autoformer.VITBENCH101),
     epochs=1,
@@ -194,7 +197,7 @@ def test_the_parameters_of_mixed_blocks_are_its_own():
     config = dataclasses.replace(VIT, arch=autoformer.to_string(mixed, space))
     sizes = {"image_size": 8, "patch_size": 4, "in_channels": 1, "num_classes": 10}
     counted = autoformer.population_costs(autoformer.canonical(mixed[None], space), space, **sizes)
-    assert own_params(config, prepare(config).dataset) == counted.params[0]
+    assert retrain._params(config, prepare(config).dataset) == counted.params[0]
 
 
 def test_a_pit_of_its_own_size_has_its_own_widths():
@@ -204,7 +207,12 @@ def test_a_pit_of_its_own_size_has_its_own_widths():
     sizes = pit.decode(pit.from_string(text))
     assert study.model.network.shape.widths == sizes.widths
     assert (study.model.network.patch_size, study.model.network.stride) == (2, 1)
-    assert own_params(config, study.dataset) is None
+    counted = pit.population_costs(
+        pit.from_string(text)[None], image_size=8, patch_size=2, in_channels=1, num_classes=10
+    )
+    drawn = study.model.draw(0, (8, 8, 1), np.dtype("float32"))
+    held = sum(leaf.size for leaf in jax.tree.leaves(drawn["params"]))
+    assert retrain._params(config, study.dataset) == counted.params[0] == held
 
 
 def test_a_small_transformer_stands_beside_its_table():
@@ -218,14 +226,19 @@ def test_a_small_transformer_stands_beside_its_table():
     assert study.model.network.patch_size == 2
     assert study.table_accuracy == table.accuracy(arch[None], "test")[0]
     for changes, words in [
-        ({"patch_size": 4}, "truth: got digits_vit/test for other images or patches"),
-        ({"image_size": 4}, "truth: got digits_vit/test for other images or patches"),
-        ({"data": "digits201"}, "truth: got digits_vit/test for other images or patches"),
+        ({"patch_size": 4}, "truth: got digits_vit/test for other networks or images"),
+        ({"image_size": 4}, "truth: got digits_vit/test for other networks or images"),
+        ({"data": "digits201"}, "truth: got digits_vit/test for other networks or images"),
         ({"truth": "digits201/test"}, "truth: got 'digits201/test'"),
         ({"space": VIT.space, "arch": VIT.arch}, "no table holds networks of autoformer"),
     ]:
         with pytest.raises(InputError, match=words):
             validate_retrain(dataclasses.replace(config, **changes))
+
+
+def _other(config):
+    space = SPACES[config.space]
+    return None if config.truth is None else other_sizes(config.truth, space, config.sizes)
 
 
 def test_without_validation_images_the_best_is_the_last():
@@ -248,11 +261,12 @@ def test_without_validation_images_the_best_is_the_last():
 )
 def test_a_table_of_networks_of_another_size_is_named(truth, channels, cells_per_stage, other):
     sizes = {"channels": channels, "cells_per_stage": cells_per_stage}
-    assert retrain._other_network(dataclasses.replace(CELL, truth=truth, **sizes)) == other
+    assert _other(dataclasses.replace(CELL, truth=truth, **sizes)) == other
 
 
 def test_the_network_of_a_cell_is_the_benchmarks(whole):
-    model, arch = own_model(CELL, 10)
+    family = FAMILIES["nasbench201"]
+    model, arch = family.own(nasbench201.read("421211"), 10, **CELL.sizes)
     network = model.network
     assert (network.num_classes, network.channels, network.cells_per_stage) == (10, 2, 1)
     np.testing.assert_array_equal(arch, nasbench201.read("421211"))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from jaxntk.data.truths import check_networks, check_truth
-from jaxntk.errors import InputError
+from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.fourier import NTK
 from jaxntk.metrics import METRICS
 from jaxntk.runs.config import Hidden
@@ -73,6 +73,7 @@ def validate_search(config: SearchConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
+    check_choice("space", config.space, SPACES)
     check_search(config, config.parsed)
     validate_training(config.reading)
     if len(config.batch_norms) != 1:

@@ -37,7 +37,6 @@ from jaxntk.studies.over_epochs_rows import (
     validation_accuracy,
 )
 from jaxntk.studies.readings import TABLE, Reading
-from jaxntk.studies.score import kernel_row
 from jaxntk.studies.search.config import SearchConfig
 from jaxntk.studies.search.options import SearchOptions
 
@@ -238,16 +237,14 @@ class ArchScores:
         self._console.print(line, highlight=False)
         training, size = self._programs.training, self.config.chunk
         archs = jnp.zeros((size, len(self._space.sizes)), jnp.int32)
-        states = training.init([self.config.seed] * size)
+        states: Any = training.init([self.config.seed] * size) if self.study.tests else None
         if self.study.last_epoch:
             states, _ = training.epoch(states, archs, self.study.x_train, self.study.y_train)
         if self.study.valid is not None:
             validation_accuracy(self.study, self._programs, states, archs)
         if NTK in self.config.reading.kernels:
-            for mode, kernel in self._programs.kernels.items():
-                first = np.asarray(archs[0])
-                gram = kernel.at(jax.tree.map(lambda leaf: leaf[0], states.variables), first)
-                kernel_row(self.study.jobs[mode], gram, first, 0, kernel.tile(first))
+            for kernels in self._programs.kernels.values():
+                kernels.prepare(np.asarray(archs[0]), init_seed=self.config.seed)
         jax.block_until_ready(states)
 
     def _score(self, cells: Sequence[Int[np.ndarray, " genes"]]) -> None:

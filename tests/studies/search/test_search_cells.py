@@ -15,15 +15,15 @@ from jaxntk.runs import row_store
 from jaxntk.runs.config import LOCATIONS
 from jaxntk.runs.rows import read_json, read_rows
 from jaxntk.spaces import nasbench201
-from jaxntk.studies.search import cell_scores
-from jaxntk.studies.search.cell_scores import settings_of_rows
-from jaxntk.studies.search.cell_search import run_cell_search
-from jaxntk.studies.search.cell_search_config import CellSearchConfig, Goal, validate_cell_search
+from jaxntk.studies.search import scores as search_scores
+from jaxntk.studies.search.config import SearchConfig, validate_search
 from jaxntk.studies.search.options import SearchOptions
+from jaxntk.studies.search.run import run_search
+from jaxntk.studies.search.scores import ArchScores, settings_of_rows
 from tests.shared_programs import shared_programs
 from tests.tiny_runs import OVER_EPOCHS_FIELDS
 
-TABLE = CellSearchConfig(
+TABLE = SearchConfig(
     **OVER_EPOCHS_FIELDS, goals=("table:digits201/valid",), evaluations=30, searches=3
 )
 KERNEL = dataclasses.replace(
@@ -33,12 +33,12 @@ KERNEL = dataclasses.replace(
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_once():
-    with shared_programs(cell_scores, "compile_programs"):
+    with shared_programs(search_scores, "compile_programs"):
         yield
 
 
 def run(out, config):
-    return run_cell_search(config, out, command="again", console=Console(file=io.StringIO()))
+    return run_search(config, out, command="again", console=Console(file=io.StringIO()))
 
 
 def history(out):
@@ -186,7 +186,7 @@ def test_a_killed_search_goes_on_to_the_same_history(whole, tmp_path, monkeypatc
 
 def test_scores_are_those_of_the_study_over_epochs(whole, tmp_path):
     out, _ = whole
-    scores = cell_scores.CellScores(KERNEL, tmp_path, Console(file=io.StringIO()))
+    scores = ArchScores(KERNEL, tmp_path, Console(file=io.StringIO()))
     arch = history(out)["archs"][0, :1]
     values = scores(arch)
     form = nasbench201.tied_function_form(arch[0])
@@ -204,7 +204,7 @@ def test_a_second_run_scores_nothing_that_a_first_one_has_scored(whole, tmp_path
     out, summary = whole
     config = dataclasses.replace(KERNEL, score_cache=str(tmp_path / "cache"))
     first = run(tmp_path / "first", config)
-    monkeypatch.setattr(cell_scores, "compile_programs", None)
+    monkeypatch.setattr(search_scores, "compile_programs", None)
     # Another truth, and one of its goals, ask for nothing else.
     other = dataclasses.replace(config, evaluations=3, truth="digits201/valid")
     second = run(tmp_path / "second", other)
@@ -249,6 +249,8 @@ CHANGES = {
     "chunk": 3,
     "strategy": "vmap",
     "data": "digits",
+    "batch_classes": 5,
+    "feature_seed": 1,
 }
 """Every field that a row depends on, with another value."""
 SAME = {
@@ -260,6 +262,7 @@ SAME = {
     "arch_seed": 1,
     "num_seeds": 2,
     "archs": ("000000",),
+    "kernels": ("bands:num=2/sum",),
 }
 """Fields that no row depends on, beside where files lie and what a search is told."""
 
@@ -271,8 +274,10 @@ def test_rows_are_shared_by_what_they_depend_on_and_nothing_else():
     for name, value in SAME.items():
         assert settings_of_rows(dataclasses.replace(KERNEL, **{name: value})) == kept, name
     others = {field.name for field in dataclasses.fields(SearchOptions)} | set(LOCATIONS)
-    named = set(CHANGES) | set(SAME) | others | {"schedule_epochs"}
-    assert {field.name for field in dataclasses.fields(CellSearchConfig)} == named
+    # Those of transformers are told in test_vit_search.
+    others |= {"schedule_epochs", "space", "patch_size", "num_shape_classes"}
+    named = set(CHANGES) | set(SAME) | others
+    assert {field.name for field in dataclasses.fields(SearchConfig)} == named
     # A cosine looks ahead, a constant rate does not.
     cosine = dataclasses.replace(KERNEL, recipe="nasbench201")
     longer = dataclasses.replace(cosine, goals=("lga@5",))
@@ -312,40 +317,30 @@ def test_every_search_pays_for_the_reference(whole):
 )
 def test_a_search_pays_for_the_kernels_and_tests_that_it_reads(tmp_path, goals, paid):
     config = dataclasses.replace(KERNEL, goals=goals)
-    scores = cell_scores.CellScores(config, tmp_path, Console(file=io.StringIO()))
+    scores = ArchScores(config, tmp_path, Console(file=io.StringIO()))
     arch = nasbench201.parse_ops("421211")
     if scores.trains:
         for epoch, kernel, test, training in [(0, 1.0, 10.0, 0.0), (1, 2.0, 20.0, 100.0)]:
             if epoch in config.reading.epochs:
-                row = {"seconds": kernel, "test_seconds": test, "train_seconds": training}
-                scores._keep(row | {"ops": "421211", "epochs": epoch})
+                row = {"test_seconds": test, "train_seconds": training, "metrics": {}}
+                row |= {"parts": {"ntk": kernel / 2}, "metric_seconds": kernel / 2}
+                scores._keep(row | {"arch": "421211", "epochs": epoch, "kernel": "ntk"})
     assert scores.seconds(arch) == paid
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("lga_centred@3", Goal("lga_centred", 3)),
-        ("valid_accuracy@0", Goal("valid_accuracy", 0)),
-        ("params", Goal("params")),
-        ("table:digits201/valid", Goal("table:digits201/valid")),
-    ],
-)
-def test_goals_are_read(text, wanted):
-    assert Goal.parse(text) == wanted
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"goals": ()}, "goals: got"),
-        ({"goals": ("lga",)}, "goals: got lga; say after how many epochs"),
+        ({"goals": ("loss",)}, "goals: got loss; say after how many epochs"),
         ({"goals": ("lgo@0",)}, "goals: got 'lgo'"),
         ({"goals": ("loss@0",)}, "goals: got loss@0"),
         ({"goals": ("table:cifar10/valid/200",)}, "goals: got 'cifar10/valid/200'"),
         ({"goals": ("table:digits201/vald",)}, "goals: got .*did you mean 'digits201/valid'"),
         ({"select": "digits201/tets", "finalists": 2}, "select: got .*'digits201/test'"),
         ({"epochs": (-3,)}, "epochs: got .*goals say after how many"),
+        ({"kernels": ("bands:num=2/sum",)}, "kernels: got .*goals say of which kernel"),
+        ({"patch_size": 2}, "patch_size: got 2; leave it out: .*channels"),
         ({"num_archs": 7}, "num_archs: got 7; leave it out"),
         ({"arch_seed": 1}, "arch_seed: got 1; leave it out"),
         ({"metrics": ("lga",)}, "metrics: got .*--goals"),
@@ -360,16 +355,16 @@ def test_goals_are_read(text, wanted):
         ({"archs": ("000000", "111111")}, "archs: got"),
         ({"search_seed": -1}, "search_seed: got -1"),
         ({"goals": ("params@3",)}, "write params"),
-        ({"goals": ("lga@\u00b2",)}, "say after how many epochs"),
+        ({"goals": ("lga@\u00b2",)}, "goals: got lga@\u00b2; name a kernel"),
         ({"finalists": 3}, "select: got None"),
         ({"select": "digits201/valid"}, "finalists: got 1"),
     ],
 )
 def test_bad_configurations_are_refused(changes, words):
     with pytest.raises(InputError, match=words):
-        validate_cell_search(dataclasses.replace(TABLE, **changes))
+        validate_search(dataclasses.replace(TABLE, **changes))
 
 
 def test_a_configuration_goes_through_json():
     config = dataclasses.replace(KERNEL, weights=(1.0, 2.0))
-    assert CellSearchConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert SearchConfig.from_json(json.loads(json.dumps(config.to_json()))) == config

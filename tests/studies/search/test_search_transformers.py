@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 from rich.console import Console
 
 from jaxntk.data.batches import make_batch, standardize
@@ -17,20 +16,28 @@ from jaxntk.data.digits_vit import SPACE, load_digits_vit
 from jaxntk.data.images import load_images
 from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import ViNTK
+from jaxntk.kernels.model_kernels import ModelKernels
+from jaxntk.kernels.program import KernelSettings
 from jaxntk.metrics import evaluate
+from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.vit import transformer_model
 from jaxntk.runs import row_store
-from jaxntk.runs.config import LOCATIONS
 from jaxntk.runs.rows import read_rows
 from jaxntk.spaces import autoformer
 from jaxntk.spaces.registry import SPACES
 from jaxntk.spaces.space import sample
-from jaxntk.studies.search.options import SearchOptions
+from jaxntk.studies.search.config import SearchConfig, validate_search
+from jaxntk.studies.search.run import run_search
+from jaxntk.studies.search.scores import ArchScores, settings_of_rows
 from jaxntk.studies.search.searchable import limited_to
-from jaxntk.studies.search.vit_scores import VitScores, settings_of_rows
-from jaxntk.studies.search.vit_search import run_vit_search
-from jaxntk.studies.search.vit_search_config import VitGoal, VitSearchConfig, validate_vit_search
 
-CONFIG = VitSearchConfig(
+CONFIG = SearchConfig(
+    space="digits-vit",
+    data="digits",
+    truth="digits_vit/test",
+    split="train",
+    batch="balanced",
+    algorithm="genetic",
     goals=("condition_number@ntk", "lga@bands:num=2/sum"),
     dtype="float32",
     num_images=20,
@@ -39,7 +46,7 @@ CONFIG = VitSearchConfig(
     population=4,
     reference=3,
 )
-REAL, PREPARE = ViTKernels.__call__, ViTKernels.prepare
+REAL = {name: getattr(ModelKernels, name) for name in ("__call__", "prepare", "tile")}
 
 
 @pytest.fixture(autouse=True)
@@ -47,19 +54,20 @@ def asked(monkeypatch):
     """Kernels that cost nothing; every one that was asked for."""
     calls = []
 
-    def call(self, family, arch, how=None):
+    def call(self, arch, how=None, *, init_seed=None):
         calls.append((tuple(arch.tolist()), how))
-        seed = sum(map(ord, f"{family}{how}")) + int(np.dot(arch, 1 + np.arange(len(arch))))
+        seed = sum(map(ord, str(how))) + int(np.dot(arch, 1 + np.arange(len(arch))))
         rows = np.random.default_rng(seed).normal(size=(len(self.x), len(self.x) + 2))
         return (rows @ rows.T).astype(np.float32)
 
-    monkeypatch.setattr(ViTKernels, "__call__", call)
-    monkeypatch.setattr(ViTKernels, "prepare", lambda *_arguments: None)
+    monkeypatch.setattr(ModelKernels, "__call__", call)
+    monkeypatch.setattr(ModelKernels, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(ModelKernels, "tile", lambda self, *_: len(self.x))
     return calls
 
 
 def run(out, config=CONFIG):
-    return run_vit_search(config, out, command="again", console=Console(file=io.StringIO()))
+    return run_search(config, out, command="again", console=Console(file=io.StringIO()))
 
 
 def history(out):
@@ -94,7 +102,7 @@ def test_choices_are_judged_by_the_table(tmp_path):
 
 def test_a_space_without_a_table_is_searched_too(tmp_path):
     config = dataclasses.replace(
-        CONFIG, space="pit", goals=("lga@ntk",), image_size=32, max_params=2_000_000
+        CONFIG, space="pit", truth=None, goals=("lga@ntk",), image_size=32, max_params=2_000_000
     )
     summary = run(tmp_path / "run", config)
     assert summary["of"] == "score"
@@ -168,37 +176,15 @@ def test_a_second_run_computes_no_kernel_that_a_first_one_has_computed(tmp_path,
     assert found["architectures_from_cache"] > 0
 
 
-CHANGES = {
-    "space": "autoformer-tiny",
-    "data": "digits201",
-    "image_size": 16,
-    "patch_size": 4,
-    "num_images": 21,
-    "batch_classes": 5,
-    "batch_seed": 1,
-    "split": "test",
-    "outputs": "trace",
-    "dtype": "float64",
-    "matmul_precision": "high",
-    "tile": 5,
-    "init_seed": 1,
-    "feature_seed": 1,
-}
-"""Every field that a row depends on, with another value."""
-SAME = {"truth": "digits_vit/test", "goals": ("trace@ntk",), "num_shape_classes": 4}
-"""Fields that no row depends on, beside where files lie and what a search is told."""
-
-
 def test_rows_are_shared_by_what_they_depend_on_and_nothing_else():
+    """What is the same in every space is told in test_search_cells."""
     kept = settings_of_rows(CONFIG)
-    for name, value in CHANGES.items():
+    changes = {"space": "autoformer-tiny", "patch_size": 4, "image_size": 16, "feature_seed": 1}
+    for name, value in changes.items():
         assert settings_of_rows(dataclasses.replace(CONFIG, **{name: value})) != kept, name
-    for name, value in SAME.items():
+    same = {"truth": None, "goals": ("trace@ntk",), "patch_size": 2}
+    for name, value in same.items():
         assert settings_of_rows(dataclasses.replace(CONFIG, **{name: value})) == kept, name
-    others = {field.name for field in dataclasses.fields(SearchOptions)} | set(LOCATIONS)
-    others -= set(SAME)
-    fields = {field.name for field in dataclasses.fields(VitSearchConfig)}
-    assert fields - others == set(CHANGES) | set(SAME)
     pit = dataclasses.replace(CONFIG, space="pit")
     fewer = dataclasses.replace(pit, num_shape_classes=4)
     assert settings_of_rows(pit) != settings_of_rows(fewer)
@@ -207,8 +193,8 @@ def test_rows_are_shared_by_what_they_depend_on_and_nothing_else():
 @pytest.fixture
 def real(monkeypatch):
     """Kernels as they are, in float64."""
-    monkeypatch.setattr(ViTKernels, "__call__", REAL)
-    monkeypatch.setattr(ViTKernels, "prepare", PREPARE)
+    for name, method in REAL.items():
+        monkeypatch.setattr(ModelKernels, name, method)
     with jax.enable_x64(True):
         yield
 
@@ -216,21 +202,23 @@ def real(monkeypatch):
 def test_scores_are_those_of_the_kernels_that_are_asked_for(tmp_path, real):
     """Held against kernels made here of every setting, none at its default."""
     how = "patch_content:sigma=0.5:features=3/sum:1,2"
-    own = {"outputs": "trace", "dtype": "float64", "init_seed": 3, "feature_seed": 4}
+    own = {"outputs": "trace", "dtype": "float64", "parameters": "all"}
+    seeds = {"seed": 3, "feature_seed": 4}
+    goals = (f"trace@{how}", "lga@ntk", "params")
     config = dataclasses.replace(
-        CONFIG, goals=(f"trace@{how}", "lga@ntk", "params"), patch_size=4, tile=10, **own
+        CONFIG, truth=None, goals=goals, patch_size=4, tile=10, **own, **seeds
     )
-    scores = VitScores(config, tmp_path, Console(file=io.StringIO()))
+    scores = ArchScores(config, tmp_path, Console(file=io.StringIO()))
     arch = autoformer.from_string("8:1x4,4x1", SPACE)
     dormant = arch.copy()
     dormant[[4, 7]] = 1
     values = scores(np.stack([arch, dormant]))
     dataset, _ = standardize(load_images("digits"))
     batch = make_batch(dataset, config.num_images, seed=config.batch_seed)
-    settings = ViTSettings(num_classes=10, space=SPACE, patch_size=4, **own)
-    kernels = ViTKernels(settings, batch.x)
+    model = transformer_model(AutoFormer(SPACE, 10, 4))
+    kernels = ModelKernels(model, KernelSettings(**own), batch.x, init_seed=3, feature_seed=4)
     vintk = ViNTK.parse(how)
-    plain, fourier = kernels("autoformer", arch), kernels("autoformer", arch, vintk.map)
+    plain, fourier = kernels(arch), kernels(arch, vintk.map)
     assert values[0, 0] == pytest.approx(np.trace(plain + 2 * fourier), rel=1e-9)
     assert values[0, 1] == pytest.approx(evaluate(plain, batch.y, ("lga",))["lga"].value, rel=1e-9)
     np.testing.assert_array_equal(values[0], values[1])
@@ -238,7 +226,7 @@ def test_scores_are_those_of_the_kernels_that_are_asked_for(tmp_path, real):
 
 
 def test_a_kernel_that_two_goals_share_is_paid_once(tmp_path):
-    scores = VitScores(CONFIG, tmp_path, Console(file=io.StringIO()))
+    scores = ArchScores(CONFIG, tmp_path, Console(file=io.StringIO()))
     arch = autoformer.from_string("8:1x4", SPACE)
     scores(arch[None])
     ntk, vintk = read_rows(tmp_path / "scores.jsonl")
@@ -249,7 +237,7 @@ def test_a_kernel_that_two_goals_share_is_paid_once(tmp_path):
 
 
 def test_lower_scores_are_better_where_they_are(tmp_path):
-    scores = VitScores(CONFIG, tmp_path, Console(file=io.StringIO()))
+    scores = ArchScores(CONFIG, tmp_path, Console(file=io.StringIO()))
     arch = autoformer.from_string("8:1x4", SPACE)
     value = scores(arch[None])[0, 0]
     row = read_rows(tmp_path / "scores.jsonl")[0]
@@ -260,9 +248,9 @@ def test_lower_scores_are_better_where_they_are(tmp_path):
     ("changes", "words"),
     [
         ({"num_images": 8}, "num_images: got 8; lga needs several images of a class"),
-        ({"patch_size": 3}, "patch"),
+        ({"patch_size": 3}, "data: got images of shape .*multiple of 3 pixels"),
         ({"goals": ("lga@bands:num=40/sum",)}, "num_bands: got 40"),
-        ({"data": "npz:wide.npz"}, "data: got images of 8 x 12; give --image-size"),
+        ({"data": "npz:wide.npz"}, r"data: got images of shape \(8, 12, 1\).*square"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, changes, words):
@@ -271,55 +259,47 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, chang
     labels = np.arange(30) % 3
     arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
     np.savez(tmp_path / "wide.npz", **arrays)
-    config = dataclasses.replace(CONFIG, data_dir=str(tmp_path), **changes)
+    config = dataclasses.replace(CONFIG, truth=None, data_dir=str(tmp_path), **changes)
     with pytest.raises(InputError, match=words):
         run(tmp_path / "run", config)
     assert not (tmp_path / "run").exists()
 
 
 def test_other_images_have_no_truth(tmp_path):
-    summary = run(tmp_path / "run", dataclasses.replace(CONFIG, data="digits201"))
+    config = dataclasses.replace(CONFIG, data="digits201", split="valid")
+    with pytest.raises(InputError, match="truth: got digits_vit/test for other networks or images"):
+        run(tmp_path / "run", config)
+    summary = run(tmp_path / "run", dataclasses.replace(config, truth=None))
     assert summary["of"] == "score"
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("lga@ntk", VitGoal("lga", "ntk")),
-        ("lga@bands:num=4/sum", VitGoal("lga", "bands:num=4/sum")),
-        ("flops", VitGoal("flops")),
-        ("table:digits_vit/valid", VitGoal("table:digits_vit/valid")),
-    ],
-)
-def test_goals_are_read(text, wanted):
-    assert VitGoal.parse(text) == wanted
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"space": "swin"}, "space: got 'swin'"),
-        ({"goals": ("lga",)}, "goals: got lga; say of which kernel"),
         ({"goals": ("lgo@ntk",)}, "goals: got 'lgo'"),
         ({"goals": ("params@ntk",)}, "write params"),
         ({"goals": ("lga@somewhere/sum",)}, "goals: got lga@somewhere.*where: 'somewhere'"),
         ({"goals": ("table:digits201/valid",)}, "goals: got 'digits201/valid'"),
         ({"truth": "digits201/test"}, "truth: got"),
-        ({"space": "pit", "truth": "digits_vit/test"}, "truth: got digits_vit/test for other"),
+        ({"space": "pit", "truth": "digits_vit/test"}, "truth: got digits_vit/test; .*no table"),
+        ({"batch_norms": ("running",)}, "batch_norms: got .*have no batch normalisation"),
+        ({"channels": 4}, "channels: got 4; leave it out: .*patch_size"),
+        ({"dtype": "mixed"}, "dtype: got mixed"),
         ({"patch_size": 4, "truth": "digits_vit/test"}, "truth: got digits_vit/test for other"),
         ({"data": "digits201", "goals": ("table:digits_vit/valid",)}, "goals: got digits_vit/v"),
-        ({"space": "pit", "patch_size": 4}, "patch_size: got 4; leave it out"),
+        ({"patch_size": 0}, "patch_size: got 0"),
         ({"goals": ("lga@bands:num=2/product:0.5,1",)}, "give whole powers"),
         ({"num_images": 1}, "num_images: got 1"),
         ({"tile": 0}, "tile: got 0"),
-        ({"init_seed": -1}, "init_seed: got -1"),
+        ({"seed": -1}, "seed: got -1"),
         ({"searches": 0}, "searches: got 0"),
     ],
 )
 def test_bad_configurations_are_refused(changes, words):
     with pytest.raises(InputError, match=words):
-        validate_vit_search(dataclasses.replace(CONFIG, **changes))
+        validate_search(dataclasses.replace(CONFIG, **changes))
 
 
 def test_a_configuration_goes_through_json():
-    assert VitSearchConfig.from_json(json.loads(json.dumps(CONFIG.to_json()))) == CONFIG
+    assert SearchConfig.from_json(json.loads(json.dumps(CONFIG.to_json()))) == CONFIG
