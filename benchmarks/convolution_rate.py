@@ -26,7 +26,8 @@ from rich.console import Console
 from benchmarks.measure import compile_call, run_seconds, set_up, write_record
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
-from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
+from jaxntk.kernels.program import layer_kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.networks.nasbench201_model import cell_model

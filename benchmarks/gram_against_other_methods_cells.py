@@ -27,7 +27,8 @@ from benchmarks.naive_kernel import PerCell, used_paths
 from jaxntk.kernels.arguments import Method
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.layer_kernels import total
-from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
+from jaxntk.kernels.program import layer_kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks import nasbench201
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201, init_variables, logits

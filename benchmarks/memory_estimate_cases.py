@@ -19,7 +19,8 @@ from jaxntk.kernels.arguments import Method
 from jaxntk.kernels.empirical import empirical_ntk
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.memory import executable_bytes, peak_bytes
-from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
+from jaxntk.kernels.program import layer_kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.networks.nasbench201_model import cell_model

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from benchmarks.naive_kernel import naive_kernel
 from jaxntk.kernels.memory import executable_bytes
-from jaxntk.kernels.program import CompiledKernel, KernelSettings, compile_kernel
+from jaxntk.kernels.program import CompiledKernel, compile_kernel
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.networks.nasbench201_model import cell_model

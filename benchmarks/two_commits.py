@@ -50,7 +50,7 @@ else:
     space = {"autoformer": "autoformer-vitbench101", "pit": "pit"}[how["space"]]
     sizes, own = {}, {"parameters": "all"}
 from jaxntk.kernels.model_kernels import ModelKernels
-from jaxntk.kernels.program import KernelSettings
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.registry import FAMILIES
 family = FAMILIES[space]
 settings = KernelSettings(outputs=how["outputs"], dtype=how["dtype"], **own)

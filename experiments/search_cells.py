@@ -36,8 +36,8 @@ import tyro
 
 from jaxntk.runs.script import run_preset
 from jaxntk.studies.over_epochs_config import REDUCED_CIFAR10
-from jaxntk.studies.search.run import run_search
 from jaxntk.studies.search.config import SearchConfig
+from jaxntk.studies.search.run import run_search
 
 
 @dataclass(frozen=True)

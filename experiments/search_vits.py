@@ -27,8 +27,8 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxntk.runs.script import run_preset
-from jaxntk.studies.search.run import run_search
 from jaxntk.studies.search.config import SearchConfig
+from jaxntk.studies.search.run import run_search
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,11 @@ def _answer(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    while arguments[:1] == ["--with"]:
+        if len(arguments) == 1:
+            raise InputError("--with", "nothing", "give a Python file that adds a space")
+        run_file("--with", Path(arguments[1]))
+        arguments = arguments[2:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0 if arguments else BAD_INPUT
@@ -271,23 +276,39 @@ def load_experiment(file: Path) -> ExperimentConfig:
     Raises:
         InputError: there is no such file, it cannot be run, or no configuration is in it.
     """
+    config = run_file("experiment", file).get("config")
+    if not isinstance(config, ExperimentConfig):
+        cure = "the file must set config = ExperimentConfig(...)"
+        raise InputError("experiment", f"{file} without a configuration", cure)
+    return config
+
+
+def run_file(argument: str, file: Path) -> dict[str, Any]:
+    """Runs a Python file.
+
+    Args:
+        argument: that names it.
+        file: the file.
+
+    Returns:
+        Its variables.
+
+    Raises:
+        InputError: there is no such file, or it cannot be run.
+    """
     if not file.is_file():
         there = [str(path) for path in file.parent.glob("*.py")] if file.parent.is_dir() else []
         cure = f"give an existing Python file{did_you_mean(str(file), there)}"
-        raise InputError("experiment", f"{file}, which does not exist", cure)
+        raise InputError(argument, f"{file}, which does not exist", cure)
     try:
-        config = runpy.run_path(str(file)).get("config")
+        return runpy.run_path(str(file))
     except (Exception, SystemExit) as error:
         # Python names an unknown field, and nothing close to it.
         field = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         known = [field.name for field in dataclasses.fields(ExperimentConfig)]
         cure = f"repair the file{did_you_mean(field[1], known) if field else ''}"
         got = f"{_place(file, error)} ({type(error).__name__}: {error})"
-        raise InputError("experiment", got, cure) from error
-    if not isinstance(config, ExperimentConfig):
-        cure = "the file must set config = ExperimentConfig(...)"
-        raise InputError("experiment", f"{file} without a configuration", cure)
-    return config
+        raise InputError(argument, got, cure) from error
 
 
 def _place(file: Path, error: BaseException) -> str:
@@ -360,4 +381,9 @@ def _help() -> str:
         "",
         *(f"  {PROGRAM} {use}" for use, _ in COMMANDS.values()),
     ]
-    return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help lists the flags of a command."])
+    return "\n".join([
+        *lines,
+        "",
+        f"{PROGRAM} COMMAND --help lists the flags of a command.",
+        f"{PROGRAM} --with FILE.py COMMAND first adds a search space of your own (docs/extend.md).",
+    ])

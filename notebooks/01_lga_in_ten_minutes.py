@@ -29,7 +29,8 @@ from scipy import stats
 
 from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.images import load_images
-from jaxntk.kernels.program import KernelSettings, compile_kernel, layer_kernel_fn
+from jaxntk.kernels.program import compile_kernel, layer_kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics import METRICS, evaluate
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201

@@ -31,7 +31,8 @@ from scipy import stats
 from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.digits201 import load_digits201
 from jaxntk.data.images import load_images
-from jaxntk.kernels.program import KernelSettings, compile_kernel
+from jaxntk.kernels.program import compile_kernel
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics import METRICS, dynamics
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.memory import MemoryEstimate, largest_tile, readable
-from jaxntk.kernels.program import KernelProgram, KernelSettings, kernel_program
+from jaxntk.kernels.program import KernelProgram, kernel_program
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.model import Model
 
 SHARE = 0.75

@@ -19,15 +19,8 @@ from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import FourierMap, fourier_images
 from jaxntk.kernels.memory import readable
 from jaxntk.kernels.memory_plan import check_memory, plan_memory
-from jaxntk.kernels.program import (
-    ACTIVATIONS,
-    PARAMETERS,
-    CompiledKernel,
-    KernelSettings,
-    check_settings,
-    compile_program,
-    exact_zero,
-)
+from jaxntk.kernels.program import CompiledKernel, compile_program, exact_zero
+from jaxntk.kernels.settings import ACTIVATIONS, PARAMETERS, KernelSettings, check_settings
 from jaxntk.networks.model import Model, check_arch
 
 MAX_PROGRAMS = 16

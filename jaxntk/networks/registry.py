@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from jaxntk.errors import InputError
+from jaxntk.errors import InputError, did_you_mean
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.model import Model
@@ -18,7 +18,8 @@ from jaxntk.networks.pit import PiT
 from jaxntk.networks.pit_classes import DEFAULT_CLASSES, class_of
 from jaxntk.networks.vit import pyramid_model, transformer_model
 from jaxntk.spaces import autoformer, pit
-from jaxntk.spaces.registry import AUTOFORMERS, DIGITS_VIT, NASBENCH201, PIT
+from jaxntk.spaces.registry import AUTOFORMERS, DIGITS_VIT, NASBENCH201, PIT, SPACES
+from jaxntk.spaces.space import Space
 
 Arch = Int[np.ndarray, " genes"]
 
@@ -30,15 +31,30 @@ class Family(NamedTuple):
         sizes: of a network, by name, and what they are where nothing else is said.
         build: ``(num_classes, **sizes) -> model`` of all architectures.
         own: ``(arch, num_classes, **sizes) -> (model, arch)``: the network of one architecture,
-            to be trained by itself, and the encoding that it takes.
+            to be trained by itself, and the encoding that it takes; None for that of all.
         recipe: by which networks are trained where no other is named, of
             :data:`~jaxntk.training.recipe.RECIPES`.
     """
 
     sizes: Mapping[str, Any]
     build: Callable[..., Model]
-    own: Callable[..., tuple[Model, Arch]]
+    own: Callable[..., tuple[Model, Arch]] | None = None
     recipe: str = "adamw"
+
+    def alone(self, arch: Arch, num_classes: int, sizes: Mapping[str, Any]) -> tuple[Model, Arch]:
+        """Returns the network of one architecture, to be trained by itself.
+
+        Args:
+            arch: the encoding.
+            num_classes: outputs of the classifier.
+            sizes: all sizes of the family.
+
+        Returns:
+            The network, and the encoding that it takes.
+        """
+        if self.own is None:
+            return self.build(num_classes, **sizes), arch
+        return self.own(arch, num_classes, **sizes)
 
     @property
     def modes(self) -> tuple[BatchNormMode, ...]:
@@ -70,11 +86,6 @@ def _cells(
 ) -> Model:
     network = NasBench201(num_classes, channels, cells_per_stage, initializer=initializer)
     return cell_model(network)
-
-
-def _own_cell(arch: Arch, num_classes: int, **sizes: Any) -> tuple[Model, Arch]:
-    """A cell's network holds all operations, as everywhere here, and uses its own."""
-    return _cells(num_classes, **sizes), arch
 
 
 def _transformers(choices: autoformer.Choices, num_classes: int, patch_size: int) -> Model:
@@ -113,11 +124,10 @@ def _autoformer(choices: autoformer.Choices, patch_size: int) -> Family:
     )
 
 
-FAMILIES: Mapping[str, Family] = {
+FAMILIES: dict[str, Family] = {
     NASBENCH201: Family(
         {"channels": 16, "cells_per_stage": 5, "initializer": "pytorch"},
         _cells,
-        _own_cell,
         recipe="nasbench201",
     ),
     **{
@@ -132,3 +142,37 @@ FAMILIES: Mapping[str, Family] = {
     ),
 }
 """By the names of :data:`~jaxntk.spaces.registry.SPACES`."""
+
+
+OURS = frozenset(SPACES)
+"""Names of the spaces that come with the package."""
+
+
+def add_space(space: Space, family: Family) -> None:
+    """Adds a space of your own, so that every study knows it by its name.
+
+    Args:
+        space: the space.
+        family: how its networks are made.
+
+    Raises:
+        InputError: a space that comes with the package has that name.
+    """
+    if space.name in OURS:
+        raise InputError("space", space.name, "choose another name: there is such a space")
+    SPACES[space.name], FAMILIES[space.name] = space, family
+
+
+def check_space(name: str) -> None:
+    """Refuses the name of no space.
+
+    Args:
+        name: as configurations have it.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if name not in SPACES:
+        own = "or add your own: jaxntk --with FILE.py COMMAND ..."
+        cure = f"choose from {', '.join(SPACES)}, {own}{did_you_mean(name, SPACES)}"
+        raise InputError("space", repr(name), cure)

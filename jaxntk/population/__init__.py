@@ -1,1 +1,6 @@
-"""The kernels of many architectures at once, on one device or on many."""
+"""Kernels of many architectures at once, and of images that are spread over devices."""
+
+from jaxntk.population.kernels import PopulationKernels, population_kernels
+from jaxntk.population.sharded_images import sharded_kernel
+
+__all__ = ["PopulationKernels", "population_kernels", "sharded_kernel"]

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.memory import MemoryEstimate, executable_bytes
-from jaxntk.kernels.program import ACTIVATIONS, PARAMETERS, KernelSettings, check_settings
+from jaxntk.kernels.settings import ACTIVATIONS, PARAMETERS, KernelSettings, check_settings
 from jaxntk.networks.model import Model
 from jaxntk.population.devices import (
     Devices,

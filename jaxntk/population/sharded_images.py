@@ -15,7 +15,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float, Shaped
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.program import KernelSettings, kernel_fn
+from jaxntk.kernels.program import kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.model import Model, check_arch
 from jaxntk.population.devices import AXIS, Devices, distribute, gather, population_mesh, replicate
 

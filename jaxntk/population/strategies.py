@@ -29,7 +29,8 @@ from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.function import kernel_dtype
 from jaxntk.kernels.outputs import output_basis
 from jaxntk.kernels.parameters import Places, predicate, select
-from jaxntk.kernels.program import KernelSettings, kernel_fn
+from jaxntk.kernels.program import kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.model import Model, Routed
 from jaxntk.networks.precision import at_precision
 

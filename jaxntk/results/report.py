@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from jaxntk.errors import InputError
 from jaxntk.metrics import METRICS
 from jaxntk.results import plots, text, theme
 from jaxntk.results.correlation import Correlation
@@ -22,6 +23,8 @@ from jaxntk.runs.finished import (
     mean_over_inits,
 )
 from jaxntk.runs.rows import write_bytes_atomic
+from jaxntk.spaces.registry import NASBENCH201, SPACES
+from jaxntk.spaces.space import Space
 
 # What the statuses of a score mean, for readers of the notes on validity.
 STATUS_NOTES = {
@@ -89,7 +92,7 @@ def render(run: Run) -> str:
         ],
         bars=_svg(plots.correlation_figure(summary), "bars", "Kendall tau of every score"),
         scatters=_scatters(run),
-        kernels=None if run.kernels is None else _kernel_section(run.kernels),
+        kernels=None if run.kernels is None else _kernel_section(run.kernels, _space(run)),
         validity=_validity(run),
         status_notes=STATUS_NOTES,
         formulas=[METRICS[name] for name in summary["metrics"] if name in METRICS],
@@ -112,7 +115,7 @@ def headline(summary: Mapping[str, Any]) -> list[str]:
         return ["No metric gave a ranking: every score is invalid or equal, or the accuracies are."]
     name, row = metric
     sentences = [
-        f"{name} ranks the {row['n']} cells best of {len(summary['metrics'])} metrics: "
+        f"{name} ranks the {row['n']} architectures best of {len(summary['metrics'])} metrics: "
         f"Kendall tau {_tau(row)}."
     ]
     if baseline is not None:
@@ -154,11 +157,14 @@ def _setup(run: Run) -> list[tuple[str, str]]:
     inits = text.count(summary["num_inits"], "initialisation")
     spread = " / ".join(text.accuracy(truth.get(key)) for key in ("min", "median", "max"))
     rows = [
-        ("cells", f"{summary['num_archs']}, each with {inits}"),
+        ("architectures", f"{summary['num_archs']}, each with {inits}"),
         ("images", _images(data)),
         ("standardisation", _standardization(data.get("standardization"))),
         *_kernel_terms(run.scores),
-        ("accuracy", f"{truth['source']}, {truth['n']} cells, min / median / max {spread} %"),
+        (
+            "accuracy",
+            f"{truth['source']}, {truth['n']} architectures, min / median / max {spread} %",
+        ),
         ("compilations of the scoring function", str(summary.get("compilations", text.MISSING))),
         ("time", ", ".join(f"{key} {text.seconds(value)}" for key, value in seconds.items())),
         (
@@ -253,20 +259,32 @@ def _scatter_figure(
     )
 
 
-def _kernel_section(kernels: Kernels) -> dict[str, Any]:
+def _space(run: Run) -> Space:
+    """The space of a run; one of a user's own has to be added before its runs are read."""
+    name = run.config.get("config", {}).get("space", NASBENCH201)
+    if name not in SPACES:
+        cure = "add it first: jaxntk --with FILE.py report DIR"
+        raise InputError("space", f"{name!r} in {run.folder}", cure)
+    return SPACES[name]
+
+
+def _kernel_section(kernels: Kernels, space: Space) -> dict[str, Any]:
     sides = []
     for side, gram, arch, accuracy in (
         ("best", kernels.best_gram, kernels.best_arch, kernels.best_accuracy),
         ("worst", kernels.worst_gram, kernels.worst_arch, kernels.worst_accuracy),
     ):
         gram_plot = plots.gram_figure(gram, kernels.labels, "kernel")
-        cell_plot = plots.cell_figure(arch, "cell")
+        picture = ""
+        if space.draw is not None:
+            drawn = space.draw(space.read(arch), "architecture")
+            picture = _svg(drawn, f"arch-{side}", f"the {side} architecture, {arch}")
         sides.append({
             "side": side,
             "arch": arch,
             "accuracy": text.accuracy(accuracy),
-            "gram": _svg(gram_plot, f"gram-{side}", f"Gram matrix of the {side} cell"),
-            "cell": _svg(cell_plot, f"cell-{side}", f"the {side} cell, {arch}"),
+            "gram": _svg(gram_plot, f"gram-{side}", f"Gram matrix of the {side} architecture"),
+            "picture": picture,
         })
     return {"metric": kernels.metric, "num_images": len(kernels.labels), "sides": sides}
 

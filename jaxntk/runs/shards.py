@@ -63,7 +63,7 @@ class Shard:
         digits = max(2, len(str(self.count)))
         return f"shard-{self.index:0{digits}}-of-{self.count:0{digits}}"
 
-    def part(self, cells: Int[np.ndarray, "num 6"]) -> Int[np.ndarray, "part 6"]:
+    def part(self, cells: Int[np.ndarray, "num genes"]) -> Int[np.ndarray, "part genes"]:
         """Returns the cells of this shard: ``cells[index - 1 :: count]``.
 
         Args:

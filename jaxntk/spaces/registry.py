@@ -71,7 +71,7 @@ def _describe_cell(arch: Arch) -> dict[str, str]:
     return {"arch": nasbench201.decode(arch), "ops": nasbench201.format_ops(arch)}
 
 
-SPACES: Mapping[str, Space] = {
+SPACES: dict[str, Space] = {
     NASBENCH201: Space(
         name=NASBENCH201,
         sizes=(len(nasbench201.OPS),) * nasbench201.NUM_EDGES,

@@ -12,7 +12,7 @@ from jaxntk.errors import InputError, check_choice
 from jaxntk.kernels.fourier import NTK, named_kernel
 from jaxntk.metrics import METRICS
 from jaxntk.networks.initializers import initialization
-from jaxntk.networks.registry import FAMILIES
+from jaxntk.networks.registry import FAMILIES, check_space
 from jaxntk.runs.config import Config, check_at_least, check_types
 from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.spaces.space import Space, most, read_arch, written
@@ -143,7 +143,7 @@ def validate_scoring(config: KernelConfig) -> None:
         InputError: the first field that is wrong.
     """
     check_types(type(config), {field.name: getattr(config, field.name) for field in fields(config)})
-    check_choice("space", config.space, SPACES)
+    check_space(config.space)
     check_sizes(config.sizes)
     check_at_least("num_inits", getattr(config, "num_inits", 1), 1)
     check_at_least("num_images", config.num_images, 2)

@@ -24,7 +24,7 @@ from jaxntk.data.images import load_images
 from jaxntk.data.plane_waves import PlaneWaves, plane_waves
 from jaxntk.kernels.fourier import ViNTK, bands, vintk_kernel
 from jaxntk.kernels.model_kernels import ModelKernels
-from jaxntk.kernels.program import KernelSettings
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics.alignment import double_centred
 from jaxntk.metrics.dynamics import cosine
 from jaxntk.metrics.frequency import (

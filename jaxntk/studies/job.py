@@ -15,7 +15,7 @@ from jaxntk.data.reduced import some_classes
 from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import ViNTK, named_kernel
 from jaxntk.kernels.model_kernels import ModelKernels
-from jaxntk.kernels.program import KernelSettings, check_settings
+from jaxntk.kernels.settings import KernelSettings, check_settings
 from jaxntk.networks.model import Model
 from jaxntk.networks.registry import FAMILIES
 from jaxntk.spaces.registry import SPACES

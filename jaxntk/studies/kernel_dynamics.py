@@ -21,7 +21,8 @@ from rich.console import Console
 from jaxntk.data.images import load_images
 from jaxntk.data.truths import find_table, table_look_up
 from jaxntk.kernels.layer_kernels import LayerKernels
-from jaxntk.kernels.program import ACTIVATIONS, PARAMETERS, exact_zero, layer_kernel_fn
+from jaxntk.kernels.program import exact_zero, layer_kernel_fn
+from jaxntk.kernels.settings import ACTIVATIONS, PARAMETERS
 from jaxntk.metrics import METRICS, Score, dynamics
 from jaxntk.networks.model import Model
 from jaxntk.results.kernel_dynamics_plot import kernel_dynamics_figure

@@ -13,7 +13,7 @@ from jaxntk.data.images import ImageDataset, load_images
 from jaxntk.data.reduced import first_images, shrunk, with_validation
 from jaxntk.data.truths import TableLookUp, find_table, table_look_up
 from jaxntk.errors import InputError
-from jaxntk.kernels.program import ACTIVATIONS
+from jaxntk.kernels.settings import ACTIVATIONS
 from jaxntk.results.over_epochs_plot import over_epochs_figure
 from jaxntk.results.over_epochs_table import flat_entries, terminal_table
 from jaxntk.runs import run_folder

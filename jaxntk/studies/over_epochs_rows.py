@@ -23,7 +23,7 @@ from rich.console import Console
 
 from jaxntk.kernels.fourier import NTK, FourierMap
 from jaxntk.kernels.model_kernels import Compiled, ModelKernels
-from jaxntk.kernels.program import PARAMETERS
+from jaxntk.kernels.settings import PARAMETERS
 from jaxntk.runs.config import LOCATIONS
 from jaxntk.runs.progress import say_complete, track
 from jaxntk.runs.rows import append_row, number_or_none, read_json, write_json_atomic

@@ -109,8 +109,8 @@ def prepare(config: RetrainConfig) -> Retraining:
     if config.image_size is not None:
         loaded = shrunk(loaded, config.image_size)
     dataset, _ = standardize(loaded)
-    own = FAMILIES[config.space].own
-    model, arch = own(space.read(config.arch), dataset.num_classes, **config.sizes)
+    family, asked = FAMILIES[config.space], space.read(config.arch)
+    model, arch = family.alone(asked, dataset.num_classes, config.sizes)
     accuracy = None
     if config.truth is not None:
         accuracy = _table_accuracy(config, config.truth)

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxntk.data.truths import check_networks, check_truth
 from jaxntk.errors import InputError, check_choice
-from jaxntk.networks.registry import FAMILIES
+from jaxntk.networks.registry import FAMILIES, check_space
 from jaxntk.runs.config import Config
 from jaxntk.spaces.registry import NASBENCH201, SPACES
 from jaxntk.studies.config import SIZES, check_seed, check_sizes
@@ -89,7 +89,7 @@ def validate_retrain(config: RetrainConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
-    check_choice("space", config.space, SPACES)
+    check_space(config.space)
     SPACES[config.space].read(config.arch)
     check_choice("dtype", config.dtype, ("float32", "float64"))
     if config.recipe is not None:

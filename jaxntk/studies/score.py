@@ -15,7 +15,7 @@ from rich.table import Table
 from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import vintk_kernel
 from jaxntk.kernels.model_kernels import Compiled, ModelKernels
-from jaxntk.kernels.program import PARAMETERS
+from jaxntk.kernels.settings import PARAMETERS
 from jaxntk.metrics import METRICS, evaluate
 from jaxntk.runs import run_folder
 from jaxntk.runs.finished import mean_over_rows

@@ -31,13 +31,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
-from jaxntk.kernels.program import (
-    ACTIVATIONS,
-    PARAMETERS,
-    KernelSettings,
-    Precision,
-    layer_kernel_fn,
-)
+from jaxntk.kernels.program import layer_kernel_fn
+from jaxntk.kernels.settings import ACTIVATIONS, PARAMETERS, KernelSettings, Precision
 from jaxntk.metrics import Status, evaluate
 from jaxntk.networks.model import Model
 from jaxntk.networks.nasbench201 import NasBench201

@@ -21,7 +21,7 @@ from jaxntk.data.reduced import some_classes
 from jaxntk.data.vitbench101 import Networks, load_vitbench101
 from jaxntk.errors import InputError
 from jaxntk.kernels.model_kernels import ModelKernels
-from jaxntk.kernels.program import KernelSettings
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics import evaluate
 from jaxntk.networks.model import Model
 from jaxntk.networks.pit_classes import shape_classes

@@ -8,7 +8,8 @@ import pytest
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.parameters import Places, enters_lga, select
-from jaxntk.kernels.program import KernelSettings, compile_kernel, kernel_places, layer_kernel_fn
+from jaxntk.kernels.program import compile_kernel, kernel_places, layer_kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import init_variables
 from tests.networks import tiny

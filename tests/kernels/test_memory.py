@@ -21,7 +21,8 @@ from jaxntk.kernels.memory import (
     largest_tile,
     peak_bytes,
 )
-from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
+from jaxntk.kernels.program import layer_kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.nasbench201_model import cell_model
 from tests.networks import tiny
 

@@ -8,7 +8,8 @@ from jaxntk.errors import InputError
 from jaxntk.kernels import memory, memory_plan
 from jaxntk.kernels.memory import MemoryEstimate, PeakBytes
 from jaxntk.kernels.memory_plan import SHARE, check_memory, plan_memory
-from jaxntk.kernels.program import KernelProgram, KernelSettings
+from jaxntk.kernels.program import KernelProgram
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.population import kernels
 from jaxntk.population.kernels import population_kernels
 from tests.networks import tiny

@@ -12,7 +12,7 @@ from jaxntk.errors import InputError
 from jaxntk.kernels import model_kernels
 from jaxntk.kernels.fourier import FourierMap, fourier_images
 from jaxntk.kernels.model_kernels import ModelKernels
-from jaxntk.kernels.program import KernelSettings
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.pit import PiT, class_params
 from jaxntk.networks.pit_classes import DEFAULT_CLASSES, class_of, shape_classes

@@ -13,7 +13,8 @@ from jax import lax
 from jax.extend import core as jax_core
 
 from jaxntk.kernels.empirical import empirical_ntk
-from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
+from jaxntk.kernels.program import layer_kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics import evaluate
 from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.population.strategies import plan

@@ -10,7 +10,8 @@ import pytest
 from jaxntk.errors import InputError
 from jaxntk.kernels.layer_kernels import total
 from jaxntk.kernels.parameters import predicate
-from jaxntk.kernels.program import KernelSettings, layer_kernel_fn
+from jaxntk.kernels.program import layer_kernel_fn
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks import nasbench201_routing
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201_routed import routed_logits

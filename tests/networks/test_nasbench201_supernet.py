@@ -7,7 +7,8 @@ import pytest
 from jax import lax
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.program import KernelSettings, compile_program, kernel_program
+from jaxntk.kernels.program import compile_program, kernel_program
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.layers import Normalizer
 from jaxntk.networks.nasbench201 import init_variables

@@ -8,7 +8,7 @@ import sys
 import jax
 import numpy as np
 
-from jaxntk.kernels.program import KernelSettings
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.networks.nasbench201_model import cell_model

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.program import KernelSettings
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201, init_variables
 from jaxntk.networks.nasbench201_model import cell_model

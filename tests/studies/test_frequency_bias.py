@@ -9,7 +9,8 @@ from jaxntk.studies.vit_kernels import ViTKernels
 from rich.console import Console
 
 from jaxntk.errors import InputError
-from jaxntk.kernels.program import KernelSettings, compile_kernel
+from jaxntk.kernels.program import compile_kernel
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics.frequency import frequency_response
 from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201

@@ -266,7 +266,7 @@ def test_a_table_of_networks_of_another_size_is_named(truth, channels, cells_per
 
 def test_the_network_of_a_cell_is_the_benchmarks(whole):
     family = FAMILIES["nasbench201"]
-    model, arch = family.own(nasbench201.read("421211"), 10, **CELL.sizes)
+    model, arch = family.alone(nasbench201.read("421211"), 10, CELL.sizes)
     network = model.network
     assert (network.num_classes, network.channels, network.cells_per_stage) == (10, 2, 1)
     np.testing.assert_array_equal(arch, nasbench201.read("421211"))

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 
 from jaxntk.data.truths import check_networks, check_truth
-from jaxntk.errors import InputError, check_choice
+from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import NTK
 from jaxntk.metrics import METRICS
+from jaxntk.networks.registry import check_space
 from jaxntk.runs.config import Hidden
 from jaxntk.spaces.registry import SPACES
 from jaxntk.studies.over_epochs_config import OverEpochsConfig, validate_training
@@ -61,6 +62,8 @@ class SearchConfig(SearchOptions, OverEpochsConfig):
             epochs=tuple(epochs) or (0,),
             kernels=tuple(sorted(kernels, key=lambda name: (name != NTK, name))),
             metrics=tuple(METRICS),
+            # However many there are: they are chosen later.
+            num_archs=1,
         )
 
 
@@ -73,7 +76,7 @@ def validate_search(config: SearchConfig) -> None:
     Raises:
         InputError: the first field that is wrong.
     """
-    check_choice("space", config.space, SPACES)
+    check_space(config.space)
     check_search(config, config.parsed)
     validate_training(config.reading)
     if len(config.batch_norms) != 1:

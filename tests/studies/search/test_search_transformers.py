@@ -17,7 +17,7 @@ from jaxntk.data.images import load_images
 from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import ViNTK
 from jaxntk.kernels.model_kernels import ModelKernels
-from jaxntk.kernels.program import KernelSettings
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics import evaluate
 from jaxntk.networks.autoformer import AutoFormer
 from jaxntk.networks.vit import transformer_model
