@@ -32,8 +32,8 @@ from jaxntk.data.images import load_images
 from jaxntk.kernels.program import compile_kernel, layer_kernel_fn
 from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics import METRICS, evaluate
-from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.spaces import nasbench201
 
 # %% [markdown]
@@ -58,10 +58,8 @@ cells = nasbench201.sample(jax.random.key(0), 12)
 for cell in cells[:3]:
     print(nasbench201.format_ops(cell), nasbench201.decode(cell))
 
-network = NasBench201(
-    num_classes=10, channels=8, cells_per_stage=1, batch_norm=BatchNormMode.FROZEN
-)
-kernel = compile_kernel(network, KernelSettings(batch_norm="frozen"), batch.x)
+model = cell_model(NasBench201(num_classes=10, channels=8, cells_per_stage=1))
+kernel = compile_kernel(model, KernelSettings(batch_norm="frozen"), batch.x)
 print(f"compiled once, in {kernel.compile_seconds:.0f} s")
 
 # %% [markdown]
@@ -94,7 +92,7 @@ for ax, matrix, title in zip(
 # The kernel of the network is a sum over its parameters, and one backward pass gives all terms.
 
 # %%
-per_layer = layer_kernel_fn(network, KernelSettings(batch_norm="frozen"), batch.x.shape[1:])
+per_layer = layer_kernel_fn(model, KernelSettings(batch_norm="frozen"), batch.x.shape[1:])
 parts = jax.jit(per_layer)(kernel.variables(0), kernel.x, cells[0])
 shares = {
     "/".join(path): float(np.trace(np.sum(part, axis=tuple(range(part.ndim - 2)))))
@@ -128,7 +126,7 @@ assert not any(score.valid for score in nothing.values())
 few = make_batch(digits, 20, seed=0)
 lga_of = {}
 for mode in ("frozen", "batch"):
-    in_mode = compile_kernel(network, KernelSettings(batch_norm=mode), few.x)
+    in_mode = compile_kernel(model, KernelSettings(batch_norm=mode), few.x)
     lga_of[mode] = [evaluate(in_mode(cell), few.y)["lga"].value for cell in cells]
 rho = stats.spearmanr(lga_of["frozen"], lga_of["batch"]).statistic
 print(f"Spearman correlation of LGA between the two modes, {len(cells)} cells: {rho:.2f}")

@@ -34,7 +34,6 @@ from jaxntk.data.images import load_images
 from jaxntk.kernels.program import compile_kernel
 from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics import METRICS, dynamics
-from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201
 from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.spaces import nasbench201
@@ -66,10 +65,10 @@ for cell, percent in list(zip(cells, accuracy, strict=True))[:2]:
 images, _ = standardize(load_images("digits201"))
 x, y = jnp.asarray(images.x_train), jnp.asarray(images.y_train)
 recipe = named_recipe("lga", batch_size=64, augmentation="crop", pad=1)
-network = NasBench201(10, channels=8, cells_per_stage=1, batch_norm=BatchNormMode.FROZEN)
+model = cell_model(NasBench201(10, channels=8, cells_per_stage=1))
 EPOCHS = 5
 training = population_training(
-    cell_model(network), recipe, EPOCHS * steps_of(len(x), recipe), x.shape[1:], x.dtype
+    model, recipe, EPOCHS * steps_of(len(x), recipe), x.shape[1:], x.dtype
 )
 
 # %% [markdown]
@@ -84,7 +83,7 @@ training = population_training(
 
 # %%
 batch = make_batch(images, 64, split="test", how="first", seed=0)
-kernel = compile_kernel(network, KernelSettings(batch_norm="frozen"), batch.x)
+kernel = compile_kernel(model, KernelSettings(batch_norm="frozen"), batch.x)
 archs = jnp.asarray(cells, jnp.int32)
 states = training.init([0] * len(cells))
 grams, losses = [], []

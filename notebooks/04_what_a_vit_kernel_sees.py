@@ -30,14 +30,17 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxntk.studies.vit_kernels import ViTKernels, ViTSettings
 
 from jaxntk.data.batches import make_batch, standardize
 from jaxntk.data.images import load_images
 from jaxntk.data.plane_waves import plane_waves
 from jaxntk.kernels.fourier import ViNTK, vintk_kernel
+from jaxntk.kernels.model_kernels import ModelKernels
+from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics import METRICS
 from jaxntk.metrics.frequency import frequency_response
+from jaxntk.networks.autoformer import AutoFormer
+from jaxntk.networks.vit import transformer_model
 from jaxntk.spaces import autoformer
 from jaxntk.spaces.autoformer import Choices
 
@@ -59,16 +62,17 @@ for ax, frequency in zip(axes, (1, 3, 5, 7), strict=True):
 # %% [markdown]
 # ## A transformer, its NTK, and two ViNTKs
 #
-# One compiled program serves all architectures of the space. `ViTKernels(...)` returns the kernel
-# of what the network sees: the images, or Fourier features of them.
+# One compiled program serves all architectures of the space. `kernels(...)` returns the kernel of
+# what the network sees: the images, or Fourier features of them.
 
 # %%
-kernels = ViTKernels(ViTSettings(num_classes=10, space=SPACE, patch_size=2), waves.x)
+model = transformer_model(AutoFormer(SPACE, num_classes=10, patch_size=2))
+kernels = ModelKernels(model, KernelSettings(parameters="all"), waves.x)
 arch = autoformer.from_string("32:4x4,4x4", SPACE)
 names = ("pixel_values:sigma=0.1/fourier_only", "pixel_values:sigma=1/sum")
-grams = {"NTK": kernels("autoformer", arch)}
+grams = {"NTK": kernels(arch)}
 for name in names:
-    grams[name] = vintk_kernel(lambda part: kernels("autoformer", arch, part), ViNTK.parse(name))
+    grams[name] = vintk_kernel(lambda part: kernels(arch, part), ViNTK.parse(name))
 print(kernels.compilations, "programs for", len(grams), "kernels")
 
 # %% [markdown]
@@ -103,7 +107,7 @@ for text in ("8:1x1", "16:4x4,1x1", "32:4x4,4x4,4x4"):
     each = autoformer.from_string(text, SPACE)
     line = []
     for how in (None, ViNTK.parse(names[1])):
-        gram = vintk_kernel(lambda part, each=each: seen("autoformer", each, part), how)
+        gram = vintk_kernel(lambda part, each=each: seen(each, part), how)
         line.append(METRICS["lga_centred"](gram, batch.y).value)
     print(f"{text}: NTK {line[0]:.3f}, {names[1]} {line[1]:.3f}")
 

@@ -32,8 +32,8 @@ from jaxntk.data.images import load_images
 from jaxntk.kernels.program import compile_kernel
 from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics import METRICS
-from jaxntk.networks.batch_norm import BatchNormMode
 from jaxntk.networks.nasbench201 import NasBench201
+from jaxntk.networks.nasbench201_model import cell_model
 from jaxntk.search import SearchSpace, code_of, random_search, regularised_evolution, run_searches
 from jaxntk.spaces import nasbench201
 
@@ -77,8 +77,8 @@ ax.legend()
 # %%
 images, _ = standardize(load_images("digits201"))
 batch = make_batch(images, 32, split="train", seed=0)
-network = NasBench201(10, channels=8, cells_per_stage=1, batch_norm=BatchNormMode.FROZEN)
-kernel = compile_kernel(network, KernelSettings(batch_norm="frozen"), batch.x)
+model = cell_model(NasBench201(10, channels=8, cells_per_stage=1))
+kernel = compile_kernel(model, KernelSettings(batch_norm="frozen"), batch.x)
 search = searches["regularised evolution"]
 state = search.init(jax.random.key(1))
 history = []
