@@ -82,7 +82,7 @@ def with_nan():
         ((CELL.removesuffix("|"), CELL), "got "),
         (("421212", "42121"), "'42121'; write 6 digits"),
         (("421212", "421219"), "421219"),
-        (("421212",), "archs: got 1 cell"),
+        (("421212",), "archs: got 1 architecture"),
         (("421212", "421212"), "archs: got 421212 twice"),
     ],
 )

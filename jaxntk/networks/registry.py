@@ -22,6 +22,8 @@ from jaxntk.spaces.registry import AUTOFORMERS, DIGITS_VIT, NASBENCH201, PIT, SP
 from jaxntk.spaces.space import Space
 
 Arch = Int[np.ndarray, " genes"]
+Own = Int[np.ndarray, " own"]
+"""The encoding that a network of one architecture takes."""
 
 
 class Family(NamedTuple):
@@ -41,7 +43,7 @@ class Family(NamedTuple):
     own: Callable[..., tuple[Model, Arch]] | None = None
     recipe: str = "adamw"
 
-    def alone(self, arch: Arch, num_classes: int, sizes: Mapping[str, Any]) -> tuple[Model, Arch]:
+    def alone(self, arch: Arch, num_classes: int, sizes: Mapping[str, Any]) -> tuple[Model, Own]:
         """Returns the network of one architecture, to be trained by itself.
 
         Args:
@@ -94,7 +96,7 @@ def _transformers(choices: autoformer.Choices, num_classes: int, patch_size: int
 
 def _own_transformer(
     choices: autoformer.Choices, arch: Arch, num_classes: int, patch_size: int
-) -> tuple[Model, Arch]:
+) -> tuple[Model, Own]:
     """Its blocks are all as large as its largest one, rather than as the space's."""
     sizes = autoformer.decode(arch, choices)
     small = replace(

@@ -118,9 +118,9 @@ def make_study(
 
 def _seconds(config: OverEpochsConfig, rows: Rows) -> dict[str, Any]:
     """Says what a network costs: its training up to the last epoch, and a kernel in each mode."""
-    last = [row for (*_, epoch, mode), row in rows.items() if epoch == max(config.epochs)]
+    last = [row for (_, _, epoch, *_), row in rows.items() if epoch == max(config.epochs)]
     kernels = {
-        mode: float(np.mean([row["seconds"] for (*_, m), row in rows.items() if m == mode]))
+        mode: float(np.mean([row["seconds"] for (*_, m, _), row in rows.items() if m == mode]))
         for mode in config.modes
     }
     return {"training": float(np.mean([row["train_seconds"] for row in last])), "kernel": kernels}

@@ -240,7 +240,7 @@ def compile_programs(study: OverTraining, out: Path, console: Console) -> Progra
     training = population_training(
         model,
         config.training,
-        config.epochs_of_schedule * study.steps_an_epoch,
+        config.epochs_of_schedule * (study.steps_an_epoch if study.last_epoch else 1),
         study.job.batch.x.shape[1:],
         jnp.dtype(PARAMETERS[config.dtype]),
         strategy=config.strategy,

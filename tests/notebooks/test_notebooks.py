@@ -25,7 +25,13 @@ def test_notebook_and_script_say_the_same(script: Path) -> None:
     assert cells[0] == cells[1], f"run: jupytext --sync {script.name}"
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+FIRST = [
+    script if script.stem.startswith("01") else pytest.param(script, marks=pytest.mark.slow)
+    for script in SCRIPTS
+]
+
+
+@pytest.mark.parametrize("script", FIRST, ids=lambda path: path.stem)
 def test_notebook_runs(script: Path) -> None:
     mpl.use("Agg")
     runpy.run_path(str(script))

@@ -5,10 +5,10 @@ import io
 
 import numpy as np
 import pytest
-from jaxntk.studies.vit_kernels import ViTKernels
 from rich.console import Console
 
 from jaxntk.errors import InputError
+from jaxntk.kernels.model_kernels import ModelKernels
 from jaxntk.kernels.program import compile_kernel
 from jaxntk.kernels.settings import KernelSettings
 from jaxntk.metrics.frequency import frequency_response
@@ -49,11 +49,11 @@ def quick(monkeypatch):
         flat = seen.reshape(len(x), -1)
         return flat @ flat.T + shift
 
-    def vit(self, family, arch, how=None):
-        return kernel(self.x, self.settings.init_seed, 0.0 if how is None else 1.0)
+    def quick(self, arch, how=None):
+        shift = 2.0 if self.model.patch is None else 0.0 if how is None else 1.0
+        return kernel(self.x, self.init_seed, shift)
 
-    monkeypatch.setattr(ViTKernels, "__call__", vit)
-    monkeypatch.setattr(frequency_bias, "_cnn", lambda config, kept, x, seed: kernel(x, seed, 2.0))
+    monkeypatch.setattr(ModelKernels, "__call__", quick)
 
 
 def run(out, config=CONFIG):
@@ -111,14 +111,13 @@ def test_a_killed_run_goes_on_to_the_same_rows(tmp_path, quick, kept):
 
 def test_the_kernel_of_the_cnn_is_that_of_the_images_it_is_given():
     """One program serves images of one number, whatever they are, and any seed."""
-    study, kept = prepare(CONFIG), {}
+    study, arch = prepare(CONFIG), nasbench201.read(CONFIG.cell)
     x = study.natural[0]
-    first = frequency_bias._cnn(CONFIG, kept, x, 0)
-    other = frequency_bias._cnn(CONFIG, kept, x + 1, 3)
-    assert list(kept) == [len(x)]
+    kernels = frequency_bias._cnn(CONFIG, lambda line: None)
+    first, other = kernels.seeded(0).on(x)(arch), kernels.seeded(3).on(x + 1)(arch)
+    assert kernels.compilations == 1
     network = NasBench201(10, CONFIG.channels, CONFIG.cells_per_stage, BatchNormMode.FROZEN)
     settings = KernelSettings(batch_norm="frozen", parameters="all")
-    arch = nasbench201.read(CONFIG.cell)
     for gram, images, seed in ((first, x, 0), (other, x + 1, 3)):
         wanted = compile_kernel(cell_model(network), settings, images)(arch, seed)
         np.testing.assert_allclose(gram, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxntk.cli import main
+from jaxntk.kernels import model_kernels
 from jaxntk.runs.finished import load_run
 from jaxntk.studies import merge as merge_module
-from jaxntk.studies import score
 from tests.tiny_runs import content, numbers, refusal, rows
 
 # Whole runs, each of which compiles anew: minutes on two cores.
@@ -107,7 +107,7 @@ def test_shards_have_the_rows_of_the_unsharded_run(sharded, whole):
 
 def test_a_merged_run_is_the_unsharded_run(shards, whole, monkeypatch, capsys):
     before = content(shards)
-    monkeypatch.setattr(score, "compile_program", None)
+    monkeypatch.setattr(model_kernels, "compile_program", None)
     assert run("merge", shards) == 0
     printed = capsys.readouterr().out
     assert "rank correlation with accuracy" in printed
@@ -169,7 +169,7 @@ def test_a_merged_run_elsewhere_is_a_run_like_any_other(
 ):
     out = tmp_path / "merged"
     assert run("merge", shards, "--out", out) == 0
-    monkeypatch.setattr(score, "compile_program", None)
+    monkeypatch.setattr(model_kernels, "compile_program", None)
     assert run("correlate", out, "--truth", "own") == 0
     assert run(*command, "--out", out) == 0
     assert_same_run(out, whole)
@@ -341,7 +341,7 @@ def test_folders_that_a_shard_cannot_be_run_in(shards, whole, command, tmp_path,
 
 def test_a_shard_after_the_merge_has_nothing_to_do(shards, command, monkeypatch):
     assert run("merge", shards) == 0
-    monkeypatch.setattr(score, "compile_program", None)
+    monkeypatch.setattr(model_kernels, "compile_program", None)
     assert run(*command, "--out", shards, "--shard", "3/3") == 0
     assert run("merge", shards) == 0
 

@@ -64,6 +64,8 @@ def rows_of(out):
             "seconds": 0,
             "train_seconds": 0,
             "test_seconds": 0,
+            "metric_seconds": 0,
+            "parts": list(row["parts"]),
         }
         for row in read_rows(out / "scores.jsonl")
     }

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from jaxntk.cli import load_experiment, main
+from jaxntk.kernels import model_kernels
 from jaxntk.studies import score
 from tests.tiny_runs import MAIN, content, finish, numbers, one_line, process, refusal, rows
 
@@ -31,7 +32,8 @@ import resource
 from jaxntk.studies import score
 missing = score.score_missing
 def limited(job, path, kernel, console):
-    kernel().variables(0)
+    # Drawn before: a program that is compiled is written to the cache.
+    kernel().prepare(job.archs[0])
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
     missing(job, path, kernel, console)
 from jaxntk.studies import rank
@@ -80,12 +82,13 @@ def test_stopped_between_scoring_and_truth(experiment, finished, tmp_path, capsy
 def test_the_tile_of_the_beginning_is_kept(experiment, finished, tmp_path):
     out = shutil.copytree(finished, tmp_path / "run")
     begun = json.loads((out / "compilation.json").read_text())
-    assert begun["tile"] == load_experiment(experiment).num_images
-    (out / "compilation.json").write_text(json.dumps(begun | {"tile": 5}))
-    for name in ("kernels.npz", "scores.jsonl"):
-        (out / name).unlink()
+    ((name, tile),) = begun["tiles"].items()
+    assert tile == load_experiment(experiment).num_images
+    (out / "compilation.json").write_text(json.dumps(begun | {"tiles": {name: 5}}))
+    for file in ("kernels.npz", "scores.jsonl"):
+        (out / file).unlink()
     assert main(["run", str(experiment), "--out", str(out)]) == 0
-    assert json.loads((out / "compilation.json").read_text())["tile"] == 5
+    assert json.loads((out / "compilation.json").read_text())["tiles"] == {name: 5}
     assert {row["tile"] for row in rows(out / "scores.jsonl")} == {5}
     for key, before in numbers(finished)["scores"].items():
         for name, after in numbers(out)["scores"][key].items():
@@ -109,7 +112,7 @@ def test_rows_that_do_not_name_their_tile_are_kept(experiment, finished, tmp_pat
 def test_a_finished_run_is_not_computed_again(experiment, finished, tmp_path, monkeypatch, capsys):
     out = shutil.copytree(finished, tmp_path / "run")
     before = content(out)
-    monkeypatch.setattr(score, "compile_program", None)
+    monkeypatch.setattr(model_kernels, "compile_program", None)
     assert main(["run", str(experiment), "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith("complete already: nothing is computed")
     after = content(out)
@@ -122,7 +125,7 @@ def test_ctrl_c_says_how_to_go_on(experiment, tmp_path, capsys, monkeypatch):
     def interrupt(*_arguments, **_keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(score, "compile_program", interrupt)
+    monkeypatch.setattr(model_kernels, "compile_program", interrupt)
     assert main(["run", str(experiment), "--out", str(tmp_path / "run")]) == 130
     err = capsys.readouterr().err
     assert err == "jaxntk: stopped; the same command goes on from here\n"

@@ -47,7 +47,11 @@ def script(name, *arguments):
         ("digits201", ("--nope", "1"), "--nope"),
         ("prune_supernet", ("condition", "--goals", "kappa"), "goals"),
         ("search_vits", ("genetic-vintk", "--goals", "convolutions"), "goals"),
-        ("search_vits", ("genetic-vintk", "--goals", "lga@vintk"), "goals: got lga@vintk; name a kernel"),
+        (
+            "search_vits",
+            ("genetic-vintk", "--goals", "lga@vintk"),
+            "goals: got lga@vintk; name a kernel",
+        ),
         ("frequency_bias", ("digits", "--side", "15"), "side"),
         ("vintk_vitbench101", ("--num-images", "3"), "num_images"),
     ],

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from jaxntk.studies.vit_kernels import ViTKernels
 from rich.console import Console
 
 from jaxntk.errors import InputError
 from jaxntk.kernels.fourier import ViNTK, combine
+from jaxntk.kernels.model_kernels import ModelKernels
 from jaxntk.metrics import METRICS
 from jaxntk.networks.pit_classes import class_of
 from jaxntk.runs.rows import read_rows
@@ -68,12 +68,13 @@ def asked(monkeypatch):
     """Every kernel that was asked for."""
     calls = []
 
-    def call(self, family, arch, how=None):
+    def call(self, arch, how=None):
+        family = "pit" if len(self.model.options) == 6 else "autoformer"
         calls.append((family, tuple(arch.tolist()), how))
         return quick_kernel(family, arch, how, len(self.x))
 
-    monkeypatch.setattr(ViTKernels, "__call__", call)
-    monkeypatch.setattr(ViTKernels, "prepare", lambda *_arguments: None)
+    monkeypatch.setattr(ModelKernels, "__call__", call)
+    monkeypatch.setattr(ModelKernels, "prepare", lambda *_arguments: None)
     monkeypatch.setattr(vintk_summary, "RESAMPLES", 100)
     return calls
 
