@@ -190,8 +190,10 @@ def _run(arguments: list[str]) -> int:
         raise InputError(
             "experiment", "none", "give a file such as experiments/quickstart_digits.py"
         )
-    default = None if file is None else load_experiment(file)
     rest = [argument for argument in arguments if file is None or argument != named[0]]
+    if file is not None and _is_script(file):
+        return _run_script(file, rest)
+    default = None if file is None else load_experiment(file)
     prog = f"run {'EXPERIMENT.py' if file is None else file}"
     options = parse(RunOptions, prog, rest, ExperimentConfig, default)
     _set_precision(options.config.dtype)
@@ -253,7 +255,7 @@ def _import(arguments: list[str]) -> int:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
-    "run": ("run experiments/NAME.py --out DIR [--shard I/N] [--field value ...]", _run),
+    "run": ("run experiments/NAME.py [PRESET] --out DIR [--shard I/N] [--field value ...]", _run),
     "merge": ("merge DIR", _merge),
     "score": ("score --data digits --batch-norm frozen --archs CELL ...", _score),
     "correlate": ("correlate DIR --truth cifar10/test/200", _correlate),
@@ -281,6 +283,31 @@ def load_experiment(file: Path) -> ExperimentConfig:
         cure = "the file must set config = ExperimentConfig(...)"
         raise InputError("experiment", f"{file} without a configuration", cure)
     return config
+
+
+MAIN_GUARD = re.compile(r"^if __name__ == .__main__.:", re.MULTILINE)
+
+
+def _is_script(file: Path) -> bool:
+    """Tells whether an experiment has a command line of its own, presets for example."""
+    try:
+        source = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return MAIN_GUARD.search(source) is not None
+
+
+def _run_script(file: Path, arguments: list[str]) -> int:
+    """Runs an experiment with a command line of its own as `python FILE` does."""
+    before = sys.argv
+    sys.argv = [str(file), *arguments]
+    try:
+        runpy.run_path(str(file), run_name="__main__")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    finally:
+        sys.argv = before
+    return 0
 
 
 def run_file(argument: str, file: Path) -> dict[str, Any]:

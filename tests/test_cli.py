@@ -9,6 +9,7 @@ from jaxntk import __version__
 from jaxntk.cli import COMMANDS, main
 from jaxntk.studies.config import ExperimentConfig, ScoreConfig
 from jaxntk.studies.retrain_config import RetrainConfig
+from tests.conftest import REPOSITORY
 from tests.tiny_runs import finish, process, refusal, write_experiment
 
 FLAGS = {
@@ -231,3 +232,14 @@ def test_wrong_types_in_an_experiment_without_the_checks_of_the_tests(tmp_path):
     file.write_text(file.read_text().replace("channels=2", "channels='2'"))
     code, _, err = finish(process(["run", file, "--out", tmp_path / "run"]))
     assert (code, err) == (2, "jaxntk: error: channels: got '2'; give a whole number, or nothing\n")
+
+
+def test_an_experiment_with_presets_is_run_by_the_same_command(capsys, tmp_path):
+    file = str(REPOSITORY / "experiments" / "search_tables.py")
+    assert main(["run", file, "--help"]) == 0
+    assert "digits201" in capsys.readouterr().out
+    assert main(["run", file, "digits", "--out", str(tmp_path / "run")]) == 2
+    assert "preset: got 'digits'" in capsys.readouterr().err
+    flags = ["--searches", "2", "--evaluations", "12", "--out", str(tmp_path / "run")]
+    assert main(["run", file, "digits201", *flags]) == 0
+    assert (tmp_path / "run" / "summary.json").exists()

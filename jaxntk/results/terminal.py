@@ -21,7 +21,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     truth = summary["truth"]
     table = Table(
         title=f"{summary['experiment']}: rank correlation with accuracy ({truth['source']})",
-        caption=f"{summary['num_archs']} architectures, {count(summary['num_inits'], 'initialisation')}; "
+        caption=f"{summary['num_archs']} architectures, "
+        f"{count(summary['num_inits'], 'initialisation')}; "
         "tau is positive where a score, read in its better direction, agrees with the accuracy",
         # Fits 80 columns with two-digit intervals and three-digit counts.
         pad_edge=False,
