@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 # Read when JAX is imported, and by the processes that tests start. What tests run takes a few
@@ -13,10 +12,8 @@ from pathlib import Path
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 OWN_CACHE = _FOLDER not in os.environ
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-if version("jaxlib").startswith("0.10."):
-    # The emitters before those compile a third faster; later releases have none, and end where a
-    # flag is unknown.
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+# There are as many workers as cores: a program in parts costs more than it gains.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 if OWN_CACHE:
     os.environ[_FOLDER] = tempfile.mkdtemp(prefix="jaxntk-compiled-")
