@@ -111,8 +111,7 @@ def make_study(
     )
     for how in config.variants(0).values():
         look(study.job, how)
-    if study.last_epoch:
-        _ = study.steps_an_epoch
+    _ = study.steps_an_epoch
     return study
 
 

@@ -95,7 +95,9 @@ class OverTraining:
 
     @property
     def steps_an_epoch(self) -> int:
-        """Optimiser steps."""
+        """Optimiser steps; 0 where nothing is trained."""
+        if not self.last_epoch:
+            return 0
         return steps_of(len(self.y_train), self.config.training)
 
     @property
@@ -240,7 +242,7 @@ def compile_programs(study: OverTraining, out: Path, console: Console) -> Progra
     training = population_training(
         model,
         config.training,
-        config.epochs_of_schedule * (study.steps_an_epoch if study.last_epoch else 1),
+        max(1, config.epochs_of_schedule * study.steps_an_epoch),
         study.job.batch.x.shape[1:],
         jnp.dtype(PARAMETERS[config.dtype]),
         strategy=config.strategy,

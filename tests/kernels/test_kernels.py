@@ -66,8 +66,8 @@ CASES = [
     ("frozen", "trace", None, tiny.ALL_OPS),
     ("frozen", "trace", None, tiny.CHAIN),
     ("batch", "sum", None, tiny.ALL_OPS),
-    ("batch", "sum", 3, tiny.ALL_OPS),
-    ("batch", "trace", None, tiny.ALL_OPS),
+    pytest.param("batch", "sum", 3, tiny.ALL_OPS, marks=pytest.mark.slow),
+    pytest.param("batch", "trace", None, tiny.ALL_OPS, marks=pytest.mark.slow),
     ("running", "sum", None, tiny.ALL_OPS),
 ]
 
@@ -204,8 +204,6 @@ def test_one_key_gives_one_network_in_every_precision():
 
 
 @pytest.mark.parametrize("arch", [[9, 2, 1, 2, 1, 1], [4, 2, 1, 2, 1], [0.5] * 6])
-def test_what_is_no_cell_is_refused(arch):
-    settings = KernelSettings(batch_norm="frozen", dtype="float64")
-    kernel = compile_kernel(tiny.model(), settings, tiny.images())
+def test_what_is_no_cell_is_refused(compiled, arch):
     with pytest.raises(InputError, match=r"^arch: got"):
-        kernel(np.array(arch))
+        compiled(np.array(arch))

@@ -160,7 +160,6 @@ def test_other_images_weights_and_features_share_the_program(name):
         ("matmul_precision", "exact"),
         ("outputs", "full"),
         ("batch_norm", "frozen"),
-        ("dtype", "float16"),
     ],
 )
 def test_bad_settings_are_named(field, value):

@@ -110,7 +110,7 @@ def routed_kernels(variables, x):
 @pytest.mark.parametrize(
     ("name", "choice"),
     [
-        ("orbits", "lga"),
+        pytest.param("orbits", "lga", marks=pytest.mark.slow),
         ("unbalanced", "all"),
         ("only pooling", "a rule"),
         ("no operation", "all"),

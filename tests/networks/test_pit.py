@@ -92,6 +92,7 @@ def kernel_fn(method):
     return jax.jit(kernel)
 
 
+@pytest.mark.slow
 def test_kernels_are_those_of_the_plain_networks():
     for text in TEXTS[1:]:
         own_logits, own = plain(text)

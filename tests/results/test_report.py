@@ -305,7 +305,7 @@ def test_headline(metric, baseline, words):
 
 def test_headline_without_a_baseline():
     (sentence,) = headline({"metrics": {"mean": row(0.5, [0.4, 0.6])}, "baselines": {}})
-    assert sentence.startswith("mean ranks the 300 cells best of 1 metrics")
+    assert sentence.startswith("mean ranks the 300 architectures best of 1 metrics")
 
 
 def test_gram_matrices_of_many_images_stay_small(make_run):

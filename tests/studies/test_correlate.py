@@ -59,9 +59,9 @@ def test_an_unfinished_run(finished, tmp_path, capsys):
         lines = (folder / name).read_text().splitlines(keepends=True)
         (folder / name).write_text("".join(lines[:kept]))
     assert main(["correlate", str(folder), "--truth", "own"]) == 0
-    assert "2 cells" in capsys.readouterr().out
+    assert "2 architectures" in capsys.readouterr().out
     (folder / "truth.jsonl").unlink()
-    assert "0 complete cells" in refusal(capsys, "correlate", folder, "--truth", "own")
+    assert "0 complete architectures" in refusal(capsys, "correlate", folder, "--truth", "own")
 
 
 def test_a_table_without_the_cell(finished, tmp_path, capsys):
@@ -81,8 +81,8 @@ def config_of(config):
         ("config.json", "{", "broken JSON"),
         ("config.json", "{}", "no field 'experiment'"),
         ("config.json", config_of({"dat": 1}), "did you mean 'data'"),
-        ("config.json", config_of({"data": "digits"}), "no field 'batch_norm'"),
-        ("scores.jsonl", "{}\n", "no ops and init_seed in line 1"),
+        ("config.json", config_of({"data": "digits"}), "no field 'truth'"),
+        ("scores.jsonl", "{}\n", "no arch and init_seed in line 1"),
         ("scores.jsonl", "x\n{}\n", "line 1"),
     ],
 )
