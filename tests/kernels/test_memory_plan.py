@@ -103,6 +103,7 @@ def kernels_of(chunk=None, strategy="routed"):
     return population_kernels(MODEL, settings(), x, ARCHS, strategy=strategy, chunk=chunk)
 
 
+@pytest.mark.slow
 def test_a_population_is_cut_into_chunks_that_fit(monkeypatch):
     monkeypatch.setattr(memory, "host_memory", lambda: 2**40)
     whole = kernels_of()

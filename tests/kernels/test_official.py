@@ -40,6 +40,7 @@ def _broken(item):
     return not item.passed
 
 
+@pytest.mark.slow
 def test_an_independent_network_passes(comparisons, capsys):
     good = [item for item in comparisons if not _broken(item)]
     assert [item.mode for item in good] == ["train", "train", "eval"]

@@ -87,7 +87,11 @@ def test_an_edge_is_the_mean_of_its_operations():
 
 
 @pytest.mark.parametrize(
-    "mode", [BatchNormMode.FROZEN, pytest.param(BatchNormMode.BATCH, marks=pytest.mark.slow)]
+    "mode",
+    [
+        pytest.param(mode, marks=pytest.mark.slow)
+        for mode in (BatchNormMode.FROZEN, BatchNormMode.BATCH)
+    ],
 )
 def test_its_kernel_is_that_of_its_jacobian(mode):
     network, x = supernet(mode), tiny.images()

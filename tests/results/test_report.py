@@ -274,6 +274,7 @@ def test_a_full_disk_leaves_the_old_report(make_run, monkeypatch):
     assert (folder / "report.html").read_text("utf-8") == before
 
 
+@pytest.mark.slow
 def test_a_run_of_the_whole_space_has_a_small_report(make_run):
     folder = make_run(num=3000, num_inits=1)
     assert len(read(folder)) < 2_000_000

@@ -109,6 +109,7 @@ def test_a_killed_run_goes_on_to_the_same_rows(tmp_path, quick, kept):
     assert again["models"] == summary["models"]
 
 
+@pytest.mark.slow
 def test_the_kernel_of_the_cnn_is_that_of_the_images_it_is_given():
     """One program serves images of one number, whatever they are, and any seed."""
     study, arch = prepare(CONFIG), nasbench201.read(CONFIG.cell)

@@ -54,6 +54,7 @@ def rows_of(out):
     return {(row["ops"], row["epochs"]): row for row in read_rows(out / "scores.jsonl")}
 
 
+@pytest.mark.slow
 def test_nothing_has_moved_at_the_start(whole):
     rows = rows_of(whole)
     assert set(rows) == {(ops, epoch) for ops in CONFIG.archs for epoch in CONFIG.epochs}
@@ -69,6 +70,7 @@ def test_nothing_has_moved_at_the_start(whole):
     assert row["network"]["loss"] is None
 
 
+@pytest.mark.slow
 def test_kernels_move_and_speed_is_distance_over_time(whole):
     rows = rows_of(whole)
     first, last = (rows["123443", epoch]["kernels"][TOTAL] for epoch in (1, 3))
@@ -80,6 +82,7 @@ def test_kernels_move_and_speed_is_distance_over_time(whole):
     assert 0 <= sum(on_labels) <= 1 + 1e-9
 
 
+@pytest.mark.slow
 def test_a_network_of_constants_says_so(whole):
     for epoch in CONFIG.epochs:
         row = rows_of(whole)["000000", epoch]
@@ -111,6 +114,7 @@ def test_layers_add_up_to_the_kernel_of_the_network():
     assert METRICS["lga"](kernels["stem"], job.batch.y).valid
 
 
+@pytest.mark.slow
 def test_a_cut_run_goes_on_to_the_same_rows(whole, tmp_path):
     out = tmp_path / "cut"
     out.mkdir()
@@ -123,6 +127,7 @@ def test_a_cut_run_goes_on_to_the_same_rows(whole, tmp_path):
     assert (out / kernel_dynamics.FIGURE).exists()
 
 
+@pytest.mark.slow
 def test_the_summary_says_where_each_cell_stood_at_the_end(whole):
     cells = {cell["name"]: cell for cell in read_json(whole / "summary.json")["cells"]}
     assert list(cells) == list(CONFIG.archs)
@@ -136,6 +141,7 @@ def test_the_summary_says_where_each_cell_stood_at_the_end(whole):
     assert header.split(",") == list(cell)
 
 
+@pytest.mark.slow
 def test_the_cells_are_in_the_record(whole):
     assert read_json(whole / "config.json")["config"]["archs"] == list(CONFIG.archs)
 
@@ -152,6 +158,7 @@ def test_a_training_that_diverged_has_no_advantage(bad):
     assert row["nonlinear_advantage"] == (25.0 if bad is None else None)
 
 
+@pytest.mark.slow
 def test_ranks_are_judged_in_the_precision_of_the_kernel(whole):
     """In float32 the smallest eigenvalues of a kernel of many equal images are rounding."""
     study = prepare(CONFIG)

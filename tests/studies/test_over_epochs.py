@@ -97,6 +97,7 @@ def test_seconds_are_those_of_the_training_so_far(whole):
     assert rows[1]["test_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_two_seeds_and_two_modes_are_kept_apart(tmp_path):
     config = dataclasses.replace(
         CONFIG, num_seeds=2, batch_norms=("running", "frozen"), epochs=(1,), archs=CONFIG.archs[:2]

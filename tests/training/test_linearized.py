@@ -114,6 +114,7 @@ def test_the_first_step_is_that_of_the_network_itself(net, training, data):
         assert float(jnp.abs(a - b).max()) < 1e-10
 
 
+@pytest.mark.slow
 def test_accuracy_is_that_of_the_expansion_image_by_image(net, trained, plain):
     x_seen, x = (jnp.asarray(tiny.images((n, *SHAPE), seed=n)) for n in (5, 6))
     for index, (start, params) in enumerate(plain):

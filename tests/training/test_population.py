@@ -90,7 +90,7 @@ def plain(net, data):
     ]
 
 
-@pytest.mark.parametrize("strategy", ["map", "vmap"])
+@pytest.mark.parametrize("strategy", ["map", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_weights_after_20_steps_are_those_of_a_plain_loop(net, training, plain, data, strategy):
     training = training if strategy == "map" else made(net, strategy=strategy)
     states, losses = training.init(SEEDS), []
@@ -183,6 +183,7 @@ def test_running_statistics_are_a_moving_average(net, data):
         tiny.assert_close(states.batch_stats["stem_norm"][name][0], wanted, 1e-10)
 
 
+@pytest.mark.slow
 def test_a_row_of_devices_gives_the_same_numbers(net, training, data):
     """One device here; four below."""
     mesh = Mesh(jax.devices()[: len(CELLS)], ("cells",))

@@ -29,6 +29,7 @@ def test_every_architecture_is_trained_once_and_some_three_times():
     assert all(digits_vit.SEED in each for each in seeds.values())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(small, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     console = Console(file=io.StringIO())
