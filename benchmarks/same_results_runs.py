@@ -126,12 +126,14 @@ RUNS: Mapping[str, tuple[Step, ...]] = {
     "vit_search": _steps(
         f"{VITS} --out run {FEW} --max-params 10000 --score-cache cache "
         "--goals condition_number@patch_content:sigma=1/sum lga@bands:num=2/product",
-        f"{VITS} --out counted --space autoformer-tiny --image-size 16 --patch-size 8 --goals "
-        "trace@ntk --evaluations 2 --searches 1 --population 2 --sample 2 --max-params 5600000",
+        f"{VITS} --out counted --space autoformer-tiny --truth None --image-size 16 "
+        "--patch-size 8 --goals trace@ntk --evaluations 2 --searches 1 --population 2 --sample 2 "
+        "--max-params 5600000",
     ),
     "pit_search": _steps(
-        f"{VITS} --out run --space pit --image-size 32 --goals lga@ntk --max-params 2000000 "
-        "--evaluations 2 --searches 1 --population 2 --sample 2 --num-shape-classes 1"
+        f"{VITS} --out run --space pit --truth None --image-size 32 --goals lga@ntk "
+        "--max-params 2000000 --evaluations 2 --searches 1 --population 2 --sample 2 "
+        "--num-shape-classes 1"
     ),
     "vintk": _steps(
         "experiments/vintk_vitbench101.py --out run --table ../data/vits.csv --data digits "

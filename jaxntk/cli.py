@@ -5,11 +5,8 @@ Bad input ends in one line on standard error and exit code 2.
 
 import dataclasses
 import os
-import re
-import runpy
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +19,7 @@ from rich.console import Console
 from jaxntk import __version__
 from jaxntk.data.nasbench201_import import import_nasbench201
 from jaxntk.errors import InputError, did_you_mean
+from jaxntk.experiment_file import is_script, load_experiment, run_file, run_script
 from jaxntk.flags import in_one_line
 from jaxntk.interrupt import INTERRUPTED, exit_at_interrupt
 from jaxntk.results.report import write_report
@@ -191,8 +189,8 @@ def _run(arguments: list[str]) -> int:
             "experiment", "none", "give a file such as experiments/quickstart_digits.py"
         )
     rest = [argument for argument in arguments if file is None or argument != named[0]]
-    if file is not None and _is_script(file):
-        return _run_script(file, rest)
+    if file is not None and is_script(file):
+        return run_script(file, rest)
     default = None if file is None else load_experiment(file)
     prog = f"run {'EXPERIMENT.py' if file is None else file}"
     options = parse(RunOptions, prog, rest, ExperimentConfig, default)
@@ -264,90 +262,6 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "verify": ("verify FILE.npz", _verify),
     "import-nasbench201": ("import-nasbench201 --source DIR --out FILE", _import),
 }
-
-
-def load_experiment(file: Path) -> ExperimentConfig:
-    """Reads the configuration that an experiment's file makes.
-
-    Args:
-        file: a Python file with a variable ``config``.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        InputError: there is no such file, it cannot be run, or no configuration is in it.
-    """
-    config = run_file("experiment", file).get("config")
-    if not isinstance(config, ExperimentConfig):
-        cure = "the file must set config = ExperimentConfig(...)"
-        raise InputError("experiment", f"{file} without a configuration", cure)
-    return config
-
-
-MAIN_GUARD = re.compile(r"^if __name__ == .__main__.:", re.MULTILINE)
-
-
-def _is_script(file: Path) -> bool:
-    """Tells whether an experiment has a command line of its own, presets for example."""
-    try:
-        source = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return MAIN_GUARD.search(source) is not None
-
-
-def _run_script(file: Path, arguments: list[str]) -> int:
-    """Runs an experiment with a command line of its own as `python FILE` does."""
-    before = sys.argv
-    sys.argv = [str(file), *arguments]
-    try:
-        runpy.run_path(str(file), run_name="__main__")
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    finally:
-        sys.argv = before
-    return 0
-
-
-def run_file(argument: str, file: Path) -> dict[str, Any]:
-    """Runs a Python file.
-
-    Args:
-        argument: that names it.
-        file: the file.
-
-    Returns:
-        Its variables.
-
-    Raises:
-        InputError: there is no such file, or it cannot be run.
-    """
-    if not file.is_file():
-        there = [str(path) for path in file.parent.glob("*.py")] if file.parent.is_dir() else []
-        cure = f"give an existing Python file{did_you_mean(str(file), there)}"
-        raise InputError(argument, f"{file}, which does not exist", cure)
-    try:
-        return runpy.run_path(str(file))
-    except (Exception, SystemExit) as error:
-        # Python names an unknown field, and nothing close to it.
-        field = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        known = [field.name for field in dataclasses.fields(ExperimentConfig)]
-        cure = f"repair the file{did_you_mean(field[1], known) if field else ''}"
-        got = f"{_place(file, error)} ({type(error).__name__}: {error})"
-        raise InputError(argument, got, cure) from error
-
-
-def _place(file: Path, error: BaseException) -> str:
-    """Names the line of a file that an error comes from, as ``FILE:LINE``."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == str(file)
-    ]
-    if not lines and isinstance(error, SyntaxError):
-        lines = [error.lineno]
-    return f"{file}:{lines[-1]}" if lines and lines[-1] is not None else str(file)
 
 
 def parse(
