@@ -67,7 +67,8 @@ class Routed(NamedTuple):
 
     Args:
         plan: ``(archs, size, multiple) -> (index, routes, slots)``: which architectures are
-            computed together, tables with one entry for each part, and static sizes.
+            computed together, tables with one entry for each part (of the last table, each entry
+            has one of its own for each architecture of the part), and static sizes.
         logits: ``(variables, x, routes, slots, places, enters) -> logits (archs, n, classes)``,
             differentiable in `places`, whose cotangents are the kernels, statistics frozen.
     """
